@@ -1,0 +1,1 @@
+"""The offline verifier: bytes, rules and a given instant. No network, no clock, no environment."""

@@ -1,0 +1,1 @@
+"""One module per subject; each function asks one question and answers with an Outcome."""

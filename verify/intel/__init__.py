@@ -1,0 +1,1 @@
+"""Intel TDX and SGX: quotes, PCK chains, collateral, TCB, DCAP appraisal."""

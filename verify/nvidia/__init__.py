@@ -1,0 +1,1 @@
+"""NVIDIA GPUs and switches: SPDM reports, chains, RIMs, revocation, NRAS tokens."""

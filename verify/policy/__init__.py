@@ -1,0 +1,1 @@
+"""What is acceptable: the closed YAML reader, the policy, shipped defaults."""
