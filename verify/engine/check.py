@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from verify.engine.outcome import Outcome, Status
+from verify.engine.outcome import Outcome
 from verify.engine.reason import Reason
 
 I = TypeVar("I")  # noqa: E741  (inputs)
@@ -18,7 +18,11 @@ F = TypeVar("F")
 
 
 class Facts:
-    """The facts of the checks that a check declared in ``needs`` and ``soft_needs``, nothing else."""
+    """The facts of a check's needs and of everything those rest on, nothing else.
+
+    A need that passed had its own needs passed, so what lies below is established too; asking for
+    the fact of any other check is a bug and raises KeyError.
+    """
 
     __slots__ = ("_declared", "_facts")
 
@@ -96,6 +100,14 @@ class Catalogue(Generic[I]):
     def __len__(self) -> int:
         return len(self.checks)
 
+    def visible(self) -> Mapping[str, frozenset[str]]:
+        """Map each check id to the ids whose facts it may read: its needs and all below them."""
+        below: dict[str, frozenset[str]] = {}
+        for check in self.checks:
+            direct = (*check.needs, *check.soft_needs)
+            below[check.id] = frozenset(direct).union(*(below[need] for need in direct))
+        return below
+
     def ids(self) -> tuple[str, ...]:
         """Return the check ids in order."""
         return tuple(check.id for check in self.checks)
@@ -122,5 +134,3 @@ class Ruling:
     waived: str | None = None
     informational: bool = False
 
-
-PASSING = (Status.PASS,)

@@ -57,14 +57,13 @@ def _unmet(check: Check[I], outcomes: Mapping[str, Outcome[object]]) -> str | No
 
 
 def _answer(
-    check: Check[I], inputs: I, outcomes: Mapping[str, Outcome[object]], facts: Mapping[str, object]
+    check: Check[I], inputs: I, outcomes: Mapping[str, Outcome[object]], facts: Facts
 ) -> Outcome[object]:
     need = _unmet(check, outcomes)
     if need is not None:
         return blocked(Reason.NEED_NOT_PASSED, detail=need)
-    declared = frozenset((*check.needs, *check.soft_needs))
     try:
-        return check.run(inputs, Facts(facts, declared))
+        return check.run(inputs, facts)
     except Exception as error:  # noqa: BLE001  (the one place where a crash becomes an outcome)
         return crashed(error)
 
@@ -75,7 +74,7 @@ def judge(
     ruling: Ruling,
     *,
     outcomes: Mapping[str, Outcome[object]],
-    facts: Mapping[str, object],
+    facts: Facts,
     present: Callable[[str], bool],
 ) -> Outcome[object]:
     """Answer one check under its ruling. ``present``: whether the bundle lists a subject at all."""
@@ -110,13 +109,14 @@ def run(
     """
     outcomes: dict[str, Outcome[object]] = {}
     facts: dict[str, object] = {}
+    visible = catalogue.visible()
     for check in catalogue:
         outcome = judge(
             check,
             inputs,
             rulings[check.id],
             outcomes=outcomes,
-            facts=facts,
+            facts=Facts(facts, visible[check.id]),
             present=lambda subject: present(subject, facts),
         )
         outcomes[check.id] = outcome
