@@ -133,4 +133,3 @@ class Ruling:
     because: str = ""
     waived: str | None = None
     informational: bool = False
-

@@ -57,7 +57,6 @@ class Reason(Enum):
         """Return the member whose text form is ``code``. Raises KeyError for any other text."""
         return _BY_CODE[code]
 
-
     # aci
     ACI_KEY_UNKNOWN = ("aci.key_unknown", _R)
     ACI_KEYSET_EXPIRED = ("aci.keyset_expired", _R)

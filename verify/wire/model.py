@@ -66,7 +66,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nonce:
-    """A session nonce; ``value`` is the bytes as they should appear in evidence (already decoded)."""
+    """A session nonce; ``value``: the decoded bytes as they should appear in evidence."""
 
     id: str
     value: bytes
@@ -233,7 +233,7 @@ class Statement:
         return tuple(b for b in self.bindings if b.type == binding_type)
 
     def exchange_of_body(self, artifact_id: str) -> Exchange | None:
-        """Return the exchange whose response (or request) body is that artifact, if there is one."""
+        """Return the exchange whose response or request body is that artifact, or None."""
         for exchange in self.exchanges:
             if exchange.response is not None and exchange.response.body == artifact_id:
                 return exchange
@@ -267,9 +267,7 @@ class ArtifactUnavailable(Exception):  # noqa: N818  (a state, not a fault)
         self.artifact = artifact
         self.state = state
         self.reason = _ABSENCE[state]
-        self.pointer = Pointer(
-            document="statement", path=f"/predicate/artifacts/{artifact.index}"
-        )
+        self.pointer = Pointer(document="statement", path=f"/predicate/artifacts/{artifact.index}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
