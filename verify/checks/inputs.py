@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from verify.wire.container import UnverifiedBundle
 
 BlobSource = Callable[[str], bytes | None]
-"""Given a digest (``sha256:…``), the bytes of an external blob, or None where it was not supplied."""
+"""Given a digest (``sha256:…``), the bytes of an external blob, or None where none was supplied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""What a check is: outcomes, reasons, pointers, the catalogue, the run, the report. Knows no TEE."""
+"""What a check is: outcomes, reasons, pointers, catalogue, run, report. Knows no TEE."""

@@ -109,5 +109,5 @@ class UsageError(TeebundleError):
     """The call is wrong: no policy named, unknown profile, nothing matched. Says what to do."""
 
 
-class InternalFault(TeebundleError):
+class InternalFault(TeebundleError):  # noqa: N818  (a fault of ours, not of the input)
     """A built-in of this package does not match its own digest, or an invariant broke: exit 70."""

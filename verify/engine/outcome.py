@@ -27,10 +27,10 @@ class Status(Enum):
 
 
 def shown(text: str, limit: int = _TEXT_LIMIT) -> str:
-    """Return ``text`` made safe to print: control, format and bidirectional characters escaped, cut.
+    r"""Return ``text`` made safe to print: control and bidirectional characters escaped, cut.
 
     Every printable character stays; anything `str.isprintable` refuses (C0, C1, bidirectional
-    controls, surrogates, private use, line separators) becomes ``\\uXXXX`` or ``\\UXXXXXXXX``.
+    controls, surrogates, private use, line separators) becomes ``\uXXXX`` or ``\UXXXXXXXX``.
     """
     parts: list[str] = []
     for character in text[: limit + 1]:

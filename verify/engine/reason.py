@@ -1,6 +1,6 @@
 """The closed list of reason codes.
 
-Every way in which a check can end other than PASS, and every note it can attach, is one member here.
+Every way in which a check can end other than PASS, and every note it can attach, is a member.
 A code is stable for ever, never reused for another meaning and never built from message text.
 Each member carries its class, which fixes the status it may stand beside:
 
