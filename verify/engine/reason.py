@@ -58,11 +58,15 @@ class Reason(Enum):
         return _BY_CODE[code]
 
     # aci
+    ACI_EVIDENCE_DIGEST_MISMATCH = ("aci.evidence_digest_mismatch", _R)
     ACI_KEY_UNKNOWN = ("aci.key_unknown", _R)
     ACI_KEYSET_EXPIRED = ("aci.keyset_expired", _R)
+    ACI_RECEIPT_SIGNATURE_INVALID = ("aci.receipt_signature_invalid", _R)
     ACI_REQUEST_REWRITTEN = ("aci.request_rewritten", _N)
+    ACI_SESSION_ID_MISMATCH = ("aci.session_id_mismatch", _R)
     ACI_UPSTREAM_UNVERIFIED = ("aci.upstream_unverified", _R)
     ACI_UPSTREAM_UNVERIFIED_ACCEPTED = ("aci.upstream_unverified_accepted", _N)
+    ACI_VERSION_UNSUPPORTED = ("aci.version_unsupported", _R)
 
     # artifact
     ARTIFACT_EXTERNAL_UNAVAILABLE = ("artifact.external_unavailable", _A)
@@ -280,6 +284,7 @@ class Reason(Enum):
     IDENTITY_ATTESTED_LATER = ("identity.attested_later", _N)
     IDENTITY_ATTESTED_ONCE = ("identity.attested_once", _N)
     IDENTITY_CHANGED = ("identity.changed", _R)
+    IDENTITY_NO_SECOND_ATTESTATION = ("identity.no_second_attestation", _A)
     IDENTITY_ROUTER_ONLY = ("identity.router_only", _N)
     IDENTITY_SEVERAL_CODES = ("identity.several_codes", _N)
 
@@ -382,14 +387,21 @@ class Reason(Enum):
     # signature
     SIGNATURE_ADDRESS_MISMATCH = ("signature.address_mismatch", _R)
     SIGNATURE_ALGORITHMS_DISAGREE = ("signature.algorithms_disagree", _R)
+    SIGNATURE_ALGORITHM_UNSUPPORTED = ("signature.algorithm_unsupported", _R)
     SIGNATURE_CHAT_ID_MISMATCH = ("signature.chat_id_mismatch", _R)
     SIGNATURE_FAMILY_HAS_NONE = ("signature.family_has_none", _A)
     SIGNATURE_INVALID = ("signature.invalid", _R)
+    SIGNATURE_KIND_CONTRADICTS_TEXT = ("signature.kind_contradicts_text", _R)
+    SIGNATURE_KIND_UNKNOWN = ("signature.kind_unknown", _N)
     SIGNATURE_MALFORMED = ("signature.malformed", _R)
+    SIGNATURE_MODEL_MISMATCH = ("signature.model_mismatch", _R)
     SIGNATURE_MODEL_NOT_SIGNED = ("signature.model_not_signed", _N)
     SIGNATURE_RECOVERY_FAILED = ("signature.recovery_failed", _R)
     SIGNATURE_ROLE_NOT_ACCEPTED = ("signature.role_not_accepted", _R)
+    SIGNATURE_SIGNER_IS_GATEWAY = ("signature.signer_is_gateway", _N)
     SIGNATURE_SIGNER_NOT_ATTESTED = ("signature.signer_not_attested", _R)
+    SIGNATURE_TEXT_FORM_UNKNOWN = ("signature.text_form_unknown", _R)
+    SIGNATURE_TEXT_MALFORMED = ("signature.text_malformed", _R)
     SIGNATURE_UNAVAILABLE = ("signature.unavailable", _A)
 
     # signer
