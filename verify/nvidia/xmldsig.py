@@ -1,0 +1,372 @@
+"""One enveloped XML signature in one fixed profile, and the canonical bytes it covers.
+
+A single pass of the standard tokeniser writes inclusive Canonical XML 1.1 (without comments) of the
+document without its Signature, and of SignedInfo. Declarations that nobody uses are kept: that is
+where the 2.0 form of `xml.etree.ElementTree.canonicalize` differs. Anything the two versions 1.0
+and 1.1 would treat differently (attributes of the ``xml:`` namespace) is refused.
+
+Source: nvidia.md 8.4, 17.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Final, NoReturn
+from xml.parsers import expat
+
+from verify.engine.errors import FormatError, Refused
+from verify.engine.reason import Reason
+
+MAX_DOCUMENT: Final = 256 * 1024
+MAX_DEPTH: Final = 16
+MAX_ELEMENTS: Final = 1024
+MAX_ATTRIBUTES: Final = 32 + 64
+
+DSIG: Final = "http://www.w3.org/2000/09/xmldsig#"
+C14N11: Final = "http://www.w3.org/2006/12/xml-c14n11"
+ENVELOPED: Final = "http://www.w3.org/2000/09/xmldsig#enveloped-signature"
+ECDSA_SHA384: Final = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha384"
+SHA384: Final = "http://www.w3.org/2001/04/xmldsig-more#sha384"
+
+_ATTRIBUTE_ESCAPES: Final = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", '"': "&quot;", "\t": "&#x9;", "\n": "&#xA;", "\r": "&#xD;"}
+)
+_TEXT_ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#xD;"})
+_SPACE: Final = " \t\r\n"
+
+
+@dataclass(slots=True, kw_only=True)
+class _Node:
+    """An element of the Signature while it is read; ``text`` is its own character data."""
+
+    namespace: str
+    local: str
+    attributes: tuple[tuple[str, str, str], ...]
+    text: str = ""
+    children: list[_Node] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedDocument:
+    """What an enveloped signature covers and says.
+
+    ``body``: canonical document without the Signature. ``signed_info``: canonical SignedInfo.
+    ``digest``: 48 bytes it demands of ``body``. ``signature``: raw r || s over ``signed_info``.
+    ``certificates``: DER as embedded, signer first; nobody has looked at them yet.
+    """
+
+    body: bytes
+    signed_info: bytes
+    digest: bytes
+    signature: bytes
+    certificates: tuple[bytes, ...]
+
+
+def _malformed(offset: int, what: str) -> FormatError:
+    return FormatError(offset, what, reason=Reason.GPU_RIM_MALFORMED)
+
+
+def _profile(what: str) -> FormatError:
+    return FormatError(0, what, reason=Reason.GPU_RIM_DSIG_PROFILE_INVALID)
+
+
+class _Canonical:
+    """The handlers of one pass. Not reusable."""
+
+    def __init__(self) -> None:
+        parser = expat.ParserCreate("UTF-8")
+        parser.ordered_attributes = True
+        parser.buffer_text = True
+        parser.XmlDeclHandler = self._declaration
+        parser.StartDoctypeDeclHandler = self._doctype
+        parser.EntityDeclHandler = self._entity
+        parser.ProcessingInstructionHandler = self._instruction
+        parser.CommentHandler = self._comment
+        parser.StartCdataSectionHandler = self._cdata
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._text
+        self._parser = parser
+        self._scopes: list[dict[str, str]] = [{"": ""}]
+        self._elements = 0
+        self._body: list[str] = []
+        self._info: list[str] = []
+        self._signatures = 0
+        self._nodes: list[_Node] = []
+        self._signature: _Node | None = None
+        self._info_depth = 0
+        self._root_children_after = 0
+
+    def read(self, data: bytes) -> tuple[bytes, bytes, _Node | None]:
+        """Return canonical body, canonical SignedInfo and the Signature element, if any."""
+        try:
+            self._parser.Parse(data, True)
+        except expat.ExpatError as error:
+            raise _malformed(
+                max(self._parser.ErrorByteIndex, 0), f"not well-formed XML ({error.code})"
+            ) from error
+        if self._signatures != 1 or self._signature is None or self._root_children_after:
+            raise _profile("the document needs one Signature, the last element child of its root")
+        return (
+            "".join(self._body).encode("utf-8"),
+            "".join(self._info).encode("utf-8"),
+            self._signature,
+        )
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise _malformed(max(self._parser.CurrentByteIndex, 0), what)
+
+    def _too_large(self, what: str) -> NoReturn:
+        raise FormatError(
+            max(self._parser.CurrentByteIndex, 0), what, reason=Reason.GPU_INPUT_TOO_LARGE
+        )
+
+    def _declaration(self, version: str, encoding: str | None, standalone: int) -> None:
+        del standalone
+        if version != "1.0" or (encoding is not None and encoding.upper() != "UTF-8"):
+            self._refuse("only XML 1.0 in UTF-8 is read")
+
+    def _doctype(self, *_: object) -> None:
+        self._refuse("a document type declaration")
+
+    def _entity(self, *_: object) -> None:
+        self._refuse("an entity declaration")
+
+    def _instruction(self, *_: object) -> None:
+        self._refuse("a processing instruction")
+
+    def _comment(self, *_: object) -> None:
+        self._refuse("a comment")
+
+    def _cdata(self) -> None:
+        self._refuse("a CDATA section")
+
+    def _split(self, name: str) -> tuple[str, str]:
+        prefix, colon, local = name.partition(":")
+        if not colon:
+            return "", name
+        if not prefix or not local or ":" in local:
+            self._refuse(f"{name[:64]} is not a qualified name")
+        return prefix, local
+
+    def _start(self, name: str, flat: list[str]) -> None:
+        scopes = self._scopes
+        self._elements += 1
+        if (
+            len(scopes) > MAX_DEPTH
+            or self._elements > MAX_ELEMENTS
+            or len(flat) > 2 * MAX_ATTRIBUTES
+        ):
+            self._too_large("more depth, elements or attributes than a manifest has")
+        parent = scopes[-1]
+        scope = parent
+        plain: list[tuple[str, str, str]] = []
+        for at in range(0, len(flat), 2):
+            key, value = flat[at], flat[at + 1]
+            if key == "xmlns":
+                prefix = ""
+            elif key.startswith("xmlns:"):
+                prefix = key[6:]
+                if prefix in ("", "xml", "xmlns") or ":" in prefix or not value:
+                    self._refuse(f"the declaration {key[:64]} is not allowed")
+            else:
+                plain.append((*self._split(key), value))
+                continue
+            if scope is parent:
+                scope = dict(parent)
+            scope[prefix] = value
+        scopes.append(scope)
+
+        attributes: list[tuple[str, str, str, str]] = []
+        for prefix, local, value in plain:
+            written = f"{prefix}:{local}" if prefix else local
+            attributes.append((self._resolve(prefix) if prefix else "", local, written, value))
+        if len(attributes) > 1:
+            attributes.sort()
+            for one, other in pairwise(attributes):
+                if one[:2] == other[:2]:
+                    self._refuse(f"the attribute {other[2][:64]} stands twice")
+        prefix, local = self._split(name)
+        self._write_start(
+            name, self._resolve(prefix) if prefix else scope[""], local, parent, attributes
+        )
+
+    def _resolve(self, prefix: str) -> str:
+        found = self._scopes[-1].get(prefix)
+        if found is None:
+            self._refuse(f"the prefix {prefix[:64]} is not declared (or is xml)")
+        return found
+
+    def _write_start(
+        self,
+        name: str,
+        namespace: str,
+        local: str,
+        parent: dict[str, str],
+        attributes: list[tuple[str, str, str, str]],
+    ) -> None:
+        depth = len(self._scopes) - 1
+        if namespace == DSIG and local == "Signature":
+            self._signatures += 1
+            if depth == 2 and self._signature is None:
+                node = _Node(namespace=namespace, local=local, attributes=())
+                node.attributes = tuple((uri, key, value) for uri, key, _, value in attributes)
+                self._signature = node
+                self._nodes.append(node)
+                return
+        elif depth == 2 and self._signature is not None:
+            self._root_children_after += 1
+        sink = self._body
+        effective = parent
+        if self._nodes:
+            node = _Node(
+                namespace=namespace,
+                local=local,
+                attributes=tuple((uri, key, value) for uri, key, _, value in attributes),
+            )
+            self._nodes[-1].children.append(node)
+            self._nodes.append(node)
+            if not self._info_depth and namespace == DSIG and local == "SignedInfo":
+                self._info_depth = depth
+                effective = {"": ""}
+            if not self._info_depth:
+                return
+            sink = self._info
+        scope = self._scopes[-1]
+        sink.append(f"<{name}")
+        if scope is not effective:
+            sink.extend(
+                f' xmlns:{prefix}="{scope[prefix].translate(_ATTRIBUTE_ESCAPES)}"'
+                if prefix
+                else f' xmlns="{scope[prefix].translate(_ATTRIBUTE_ESCAPES)}"'
+                for prefix in sorted(scope)
+                if effective.get(prefix) != scope[prefix]
+            )
+        sink.extend(
+            f' {written}="{value.translate(_ATTRIBUTE_ESCAPES)}"'
+            for _, _, written, value in attributes
+        )
+        sink.append(">")
+
+    def _end(self, name: str) -> None:
+        depth = len(self._scopes) - 1
+        self._scopes.pop()
+        if not self._nodes:
+            self._body.append(f"</{name}>")
+            return
+        self._nodes.pop()
+        if self._info_depth:
+            self._info.append(f"</{name}>")
+            if depth == self._info_depth:
+                # A second SignedInfo would be written behind the first; the profile refuses it.
+                self._info_depth = 0
+
+    def _text(self, text: str) -> None:
+        if not self._nodes:
+            self._body.append(text.translate(_TEXT_ESCAPES))
+            return
+        self._nodes[-1].text += text
+        if self._info_depth:
+            self._info.append(text.translate(_TEXT_ESCAPES))
+
+
+def _children(node: _Node, *names: str) -> tuple[_Node, ...]:
+    """Return the children, which must be exactly these elements, with nothing but space between."""
+    found = tuple(child.local for child in node.children)
+    if found != names or any(child.namespace != DSIG for child in node.children):
+        raise _profile(f"{node.local} must hold exactly {', '.join(names) or 'no element'}")
+    if names and node.text.strip(_SPACE):
+        raise _profile(f"{node.local} holds text")
+    return tuple(node.children)
+
+
+def _algorithm(node: _Node, accepted: str) -> None:
+    if node.attributes != (("", "Algorithm", accepted),):
+        raise _profile(f"{node.local} must name {accepted} and nothing else")
+    _children(node)
+    if node.text.strip(_SPACE):
+        raise _profile(f"{node.local} holds text")
+
+
+def _no_attributes(*nodes: _Node) -> None:
+    for node in nodes:
+        if node.attributes:
+            raise _profile(f"{node.local} has attributes")
+
+
+def _decoded(node: _Node, *, length: int | None = None) -> bytes:
+    """Return the base64 content of a leaf element; ASCII white space in it is not significant."""
+    _no_attributes(node)
+    _children(node)
+    text = node.text.translate({0x20: None, 0x09: None, 0x0A: None, 0x0D: None})
+    try:
+        raw = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+    except (binascii.Error, ValueError) as error:
+        raise _profile(f"{node.local} is not base64") from error
+    if binascii.b2a_base64(raw, newline=False).decode("ascii") != text:
+        raise _profile(f"{node.local} is not canonical base64")
+    if length is not None and len(raw) != length:
+        raise _profile(f"{node.local} has {len(raw)} bytes, not {length}")
+    return raw
+
+
+def parse_signed_document(data: bytes) -> SignedDocument:
+    """Canonicalise a document and read its one enveloped signature in the fixed profile.
+
+    Raises FormatError: ``gpu.input.too_large``, ``gpu.rim.malformed`` (not the XML subset),
+    ``gpu.rim.dsig_profile_invalid`` (any other form of signature). Source: nvidia.md 8.4.
+    """
+    if len(data) > MAX_DOCUMENT:
+        raise FormatError(
+            MAX_DOCUMENT,
+            f"{len(data)} bytes, at most {MAX_DOCUMENT} are read",
+            reason=Reason.GPU_INPUT_TOO_LARGE,
+        )
+    body, info, signature = _Canonical().read(data)
+    if signature is None:  # the pass has refused it already; this narrows the type
+        raise _profile("no Signature")
+    signed_info, value, key_info = _children(signature, "SignedInfo", "SignatureValue", "KeyInfo")
+    method, algorithm, reference = _children(
+        signed_info, "CanonicalizationMethod", "SignatureMethod", "Reference"
+    )
+    _algorithm(method, C14N11)
+    _algorithm(algorithm, ECDSA_SHA384)
+    if reference.attributes != (("", "URI", ""),):
+        raise _profile("Reference must have an empty URI and nothing else")
+    transforms, digest_method, digest = _children(
+        reference, "Transforms", "DigestMethod", "DigestValue"
+    )
+    enveloped, canonical = _children(transforms, "Transform", "Transform")
+    _algorithm(enveloped, ENVELOPED)
+    _algorithm(canonical, C14N11)
+    _algorithm(digest_method, SHA384)
+    (x509_data,) = _children(key_info, "X509Data")
+    certificates = _children(x509_data, *("X509Certificate" for _ in x509_data.children))
+    if not certificates:
+        raise _profile("X509Data holds no certificate")
+    _no_attributes(signature, signed_info, transforms, key_info, x509_data)
+    return SignedDocument(
+        body=body,
+        signed_info=info,
+        digest=_decoded(digest, length=48),
+        signature=_decoded(value, length=96),
+        certificates=tuple(_decoded(node) for node in certificates),
+    )
+
+
+def judge_digest(document: SignedDocument) -> None:
+    """The canonical document has the digest that SignedInfo demands.
+
+    Raises Refused (``gpu.rim.digest_mismatch``). Source: nvidia.md 8.4, step 1.
+    """
+    found = hashlib.sha384(document.body).digest()
+    if found != document.digest:
+        raise Refused(
+            Reason.GPU_RIM_DIGEST_MISMATCH,
+            "the manifest is not the one that was signed",
+            got=found.hex(),
+            expected=document.digest.hex(),
+        )
