@@ -12,6 +12,7 @@ from typing import Generic, NoReturn, TypeVar
 from verify.engine.reason import Reason, ReasonClass
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _TEXT_LIMIT = 128
 
@@ -101,7 +102,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome(Generic[T]):
+class Outcome(Generic[T_co]):
     """How one check ended, with its reason, findings, notes and (on PASS alone) its fact.
 
     Build with `passed`, `failed`, `blocked`; the engine alone uses `not_applicable` and `crashed`.
@@ -113,7 +114,7 @@ class Outcome(Generic[T]):
     findings: tuple[Finding, ...] = ()
     notes: tuple[Note, ...] = ()
     matched: tuple[str, ...] = ()
-    fact: T | None = field(default=None, repr=False)
+    fact: T_co | None = field(default=None, repr=False)
     underlying: Reason | None = None
 
     def __post_init__(self) -> None:
