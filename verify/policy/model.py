@@ -287,8 +287,8 @@ FlagRule = Literal["required", "forbidden", "any"]
 class SnpRules:
     """SEV-SNP reports (sev-snp.md 11). None stands for the word ``any``.
 
-    ``minimum_tcb``: product (``milan``, ``genoa``, ``turin``) to component levels; a product that is
-    not listed has no floor, which is a gap. ``required_mitigations``: product to a bit mask.
+    ``minimum_tcb``: product (``milan``, ``genoa``, ``turin``) to component levels; a product that
+    is not listed has no floor, which is a gap. ``required_mitigations``: product to a bit mask.
     """
 
     accept_products: tuple[str, ...]
@@ -340,9 +340,7 @@ class EventLogRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComposeManagerRules:
-    """``allow_unreproducible_actions``: accept a list that does not hash to the attested value."""
-
-    allow_unreproducible_actions: bool
+    """Nothing to choose: what there is to judge (providers.md 3.6) is judged (section ``{}``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
