@@ -1,0 +1,214 @@
+"""What an evidence family reads out of one provider answer, and what attested code vouched for.
+
+Plain frozen values, shared by the recogniser, the extractors, the checks and the importer. A
+`ReportObject` is what the *answer states*; an `AttestedIdentity` is what a *verified quote binds*.
+
+Source: providers.md 1, 1.2, 3.1, 3.2; verification.md 3 (rows 17, 47, 50).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["gateway", "model"]
+Algorithm = Literal["ecdsa", "ed25519"]
+
+BindingForm = Literal[
+    "address_padded",
+    "sha256_address_tls",
+    "sha256_asciinonce_asciie2epub",
+    "tinfoil_v3",
+    "tinfoil_v2",
+    "nonce_then_zeros",
+]
+"""How report_data is made, in the spelling of the recorded expectations."""
+
+Family = Literal["dstack", "chutes", "tinfoil", "ionet", "aci", "nitro", "secretvm"]
+
+Shape = Literal[
+    "dstack-gateway",
+    "dstack-flat",
+    "chutes-aggregated",
+    "chutes-native",
+    "tinfoil-v3",
+    "tinfoil-v2",
+    "tinfoil-wrapped",
+    "ionet",
+    "aci",
+    "nitro",
+    "secretvm",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One piece of evidence inside an answer: a role and the derivation steps that give its bytes.
+
+    ``pointer``: the report object it belongs to. Source: providers.md 1.2; bundle-format.md 5.3.
+    """
+
+    role: str
+    steps: tuple[str, ...]
+    pointer: str
+    media_type: str = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuItem:
+    """A CPU report of the answer: the item, and where its own expected nonce stands.
+
+    ``kind``: ``report`` is the trust domain the object describes, ``compose-manager`` the quote of
+    its launcher (bound values differ: actions hash and nonce).
+    """
+
+    item: Item
+    kind: Literal["report", "compose-manager"] = "report"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportObject:
+    """One object of an answer that describes one trust domain, as stated and not yet verified.
+
+    ``pointer``: JSON Pointer into the answer body (``""``, ``/gateway_attestation``,
+    ``/model_attestations/0``). ``address``: 20 bytes (ecdsa) or 32 (ed25519). ``public_key``: 64
+    bytes x‖y or the 32 bytes of an ed25519 key, None where the object has none.
+    ``request_nonce``, ``tls_fingerprint``: 32 bytes, or None. ``quote``: the CPU item.
+    ``devices``: (evidence, chain) items of each GPU, in order. ``logs``, ``composes``: both copies
+    of the log, the compose text. ``manager``: its items, if there is a compose manager.
+    ``report_data_copy``: the JSON copy of report_data, to be compared with the quote, never used.
+    """
+
+    pointer: str
+    role: Role
+    algorithm: Algorithm
+    address: bytes
+    address_text: str
+    checksum_wrong: bool
+    public_key: bytes | None
+    public_key_text: str | None
+    model_name: str | None
+    request_nonce: bytes
+    tls_fingerprint: bytes | None
+    report_data_copy: bytes | None
+    quote: Item
+    logs: tuple[Item, ...]
+    compose: Item | None
+    devices: tuple[tuple[Item, Item], ...]
+    payload: Item | None
+    manager: tuple[Item, ...]
+
+    @property
+    def form(self) -> BindingForm:
+        """The only form in which this object may be bound (providers.md 3.2)."""
+        return "address_padded" if self.tls_fingerprint is None else "sha256_address_tls"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyConfig:
+    """An OHTTP key configuration signed by a key it names; decoded, not yet verified.
+
+    ``pointer``: where ``ohttp_attestation`` stands. ``beside``: ``ohttp_key_config`` next to it.
+    """
+
+    pointer: str
+    signing_key: bytes
+    key_config: bytes
+    signature: bytes
+    beside: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecognisedAnswer:
+    """One attestation answer of exactly one shape. ``artifact``: the `provider.attestation` id.
+
+    ``items``: everything the family's extractor yields, in document order (bundle-format.md D5).
+    ``echo``: the top-level ``nonce`` member as it stands, never evidence. ``verdicts``: pointers of
+    members in which a service judges itself. ``tls_certificate``: PEM text of the answer, or None.
+    ``unknown``: names of top-level members that the family does not define.
+    """
+
+    artifact: str
+    shape: Shape
+    family: Family
+    reports: tuple[ReportObject, ...] = ()
+    items: tuple[Item, ...] = ()
+    key_configs: tuple[KeyConfig, ...] = ()
+    echo: str | None = None
+    nonce_source: str | None = None
+    verdicts: tuple[str, ...] = ()
+    tls_certificate: str | None = None
+    unknown: tuple[str, ...] = ()
+
+    def gpu_nonce_span(self) -> tuple[int, int] | None:
+        """Return the bytes of report_data that every GPU of a report must carry as its nonce.
+
+        None where the expected nonce does not stand in report_data itself. Source: providers.md
+        3.4.
+        """
+        if self.family == "dstack":
+            return (32, 64)
+        if self.family in ("chutes", "ionet"):
+            return (0, 32)
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecognisedAnswers:
+    """Fact of `shape.recognised`: every attestation answer of the bundle, in Statement order."""
+
+    answers: tuple[RecognisedAnswer, ...]
+
+    def of(self, artifact_id: str) -> RecognisedAnswer | None:
+        """Return the answer read from that artifact, or None."""
+        for answer in self.answers:
+            if answer.artifact == artifact_id:
+                return answer
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthenticReport:
+    """A CPU report whose own signature chain holds.
+
+    ``artifact``: the quote's id. ``report_data``: its 64 bytes. ``code``: the registers that name
+    what runs (MRTD, RTMR0 to RTMR3, MRCONFIGID for a TD), each complete.
+    """
+
+    artifact: str
+    kind: Literal["tdx", "sgx", "snp", "nitro"]
+    report_data: bytes
+    code: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthenticReports:
+    """Fact of `cpu.authentic`: CPU artifact id to its authenticated report."""
+
+    reports: Mapping[str, AuthenticReport]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttestedIdentity:
+    """One identity that an authenticated quote binds: the fact of `binding.report_data` has these.
+
+    ``pointer``: report object in the answer. ``artifact``: the `provider.attestation` artifact;
+    ``exchange``: the exchange that delivered it; ``quote``: the CPU artifact. ``address``: 20 bytes
+    (ecdsa) or 32 (ed25519). ``nonce``: the 32 bytes the quote binds. ``code``: as in
+    `AuthenticReport`. ``tls_fingerprint``: bound, or None where the object states none.
+    """
+
+    pointer: str
+    role: Role
+    algorithm: Algorithm
+    address: bytes
+    public_key: bytes | None
+    model_name: str | None
+    artifact: str
+    exchange: str
+    quote: str
+    form: BindingForm
+    nonce: bytes
+    tls_fingerprint: bytes | None
+    code: tuple[bytes, ...]
