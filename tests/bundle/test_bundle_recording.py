@@ -1,0 +1,28 @@
+"""Redaction before storage: headers and URLs."""
+
+from __future__ import annotations
+
+import pytest
+
+from bundle.recording import redacted_headers, redacted_url
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Authorization", "COOKIE", "Set-Cookie", "x-api-key", "X-Auth-Token", "my-secret-thing"],
+)
+def test_recording_secret_header_value_is_replaced(name: str) -> None:
+    assert redacted_headers(((name, "s3cret"),)) == ((name, None),)
+
+
+def test_recording_other_headers_stay_in_order_and_case() -> None:
+    pairs = (("Date", "x"), ("date", "y"), ("TCB-Info-Issuer-Chain", "z"))
+    assert redacted_headers(pairs) == pairs
+    assert redacted_headers(pairs, frozenset({"date"}))[0] == ("Date", None)
+
+
+def test_recording_url_loses_user_fragment_and_secret_values_only() -> None:
+    url = "https://me:pw@api.example/v1/a?model=TEE/x%2Fy&nonce=00&token=abc&sig=a%3D&empty#frag"
+    assert redacted_url(url) == (
+        "https://api.example/v1/a?model=TEE/x%2Fy&nonce=00&token={redacted}&sig={redacted}&empty"
+    )
