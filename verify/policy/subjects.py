@@ -198,3 +198,81 @@ VTPM_FIELDS: Final[Mapping[str, int]] = {f"pcr{index}": 32 for index in range(16
 
 ELSEWHERE: Final = frozenset({"xfam", "td_attributes"})
 """TDX fields judged in ``tdx.attributes``, so never by a pin set or a release."""
+
+BINDERS: Final[Mapping[str, frozenset[str]]] = {
+    **dict.fromkeys(
+        ("tee_tcb_svn", "tee_tcb_svn2", "mr_seam", "mr_signer_seam", "seam_attributes", "cpu_svn"),
+        frozenset({"tdx.tcb"}),
+    ),
+    **dict.fromkeys(
+        ("td_attributes", "xfam", "mr_service_td", "attributes"), frozenset({"tdx.attributes"})
+    ),
+    **dict.fromkeys(
+        ("rtmr0", "rtmr1", "rtmr2", "rtmr3"), frozenset({"event_log.replay", "ccel.replay"})
+    ),
+    "mr_config_id": frozenset({"compose.config_id"}),
+    "report_data": frozenset({"binding.report_data", "freshness.nonce_in_quote", "azure.hcl"}),
+}
+"""Which checks judge a field: what ``{rule: "bound", by: …}`` may name. Other fields: none."""
+
+SHAPES: Final = (
+    "dstack-gateway",
+    "dstack-flat",
+    "chutes-aggregated",
+    "chutes-native",
+    "tinfoil-v3",
+    "tinfoil-v2",
+    "tinfoil-wrapped",
+    "ionet",
+    "aci",
+    "nitro",
+    "secretvm",
+)
+"""Shapes of provider answers (providers.md 1)."""
+
+NO_SHAPE: Final = "none"
+"""Stands alone in ``shapes``: listed evidence without a provider answer (``hardware-only``)."""
+
+BINDING_TYPES: Final = (
+    "nonce-in-evidence",
+    "key-in-evidence",
+    "tls-in-evidence",
+    "devices-in-evidence",
+    "devices-share-nonce",
+    "chain-for",
+    "collateral-for",
+    "log-in-evidence",
+    "code-in-evidence",
+    "release-for",
+    "signature-covers",
+    "receipt-covers",
+    "marker-in-request",
+    "attested-around",
+    "nras-covers",
+)
+"""Types of bindings (bundle-format.md 6.5)."""
+
+ATTACHMENT_KINDS: Final = (
+    "custody",
+    "countersignature",
+    "redaction",
+    "nras-result",
+    "collateral",
+    "verdict",
+    "declaration",
+    "retention",
+)
+"""Kinds of attachments (bundle-format.md 11)."""
+
+VENDOR_PURPOSES: Final = (
+    "intel-sgx-root",
+    "nvidia-device-root",
+    "nvidia-rim-root",
+    "nras-intermediate",
+    "amd-ark",
+    "aws-nitro-root",
+    "sigstore-fulcio",
+    "sigstore-rekor",
+    "sigstore-ct",
+)
+"""Purposes with built-in anchors (verification.md 6.1)."""

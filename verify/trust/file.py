@@ -35,7 +35,7 @@ _PEM: Final = re.compile(
 )
 
 _KINDS: Final[Mapping[Purpose, tuple[Kind, ...]]] = {
-    **{purpose: (Kind.X509, Kind.PIN) for purpose in VENDOR},
+    **dict.fromkeys(VENDOR, (Kind.X509, Kind.PIN)),
     Purpose.NRAS_INTERMEDIATE: (Kind.PIN, Kind.SPKI),
     Purpose.SIGSTORE_REKOR: (Kind.SPKI, Kind.PIN),
     Purpose.SIGSTORE_CT: (Kind.SPKI, Kind.PIN),
@@ -53,7 +53,7 @@ _SIGNING: Final = frozenset({Purpose.CAPTURE_SIGNER, Purpose.ATTACHMENT_SIGNER})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustFile:
-    """A trust file. ``sha256``: of its bytes, lower-case hex; ``issued_at``: age of the snapshot."""
+    """A trust file. ``sha256``: over its bytes, lower-case hex; ``issued_at`` gives its age."""
 
     sha256: str
     name: str

@@ -1,0 +1,200 @@
+"""A YAML reader that knows no surprise: one document, no types to guess, nothing implicit.
+
+The event stream of the library is read by our own constructor, so tags, anchors, aliases, merge keys
+and type resolution do not exist here. A plain scalar is ``true``, ``false``, a decimal number, or a
+word that no YAML 1.1 or 1.2 resolver reads as anything but a string; all else must be quoted.
+
+Source: verification.md 5.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import yaml
+from yaml.error import MarkedYAMLError, YAMLError
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+
+from verify.engine.errors import InputCode
+from verify.wire.members import below
+
+if TYPE_CHECKING:
+    from yaml._yaml import Mark as FastMark
+    from yaml.error import Mark
+
+MAX_BYTES: Final = 256 * 1024
+MAX_DEPTH: Final = 16
+
+_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,15}")
+_WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]*")
+_KEY: Final = re.compile(r"[a-z][a-z0-9_]*")
+_FORBIDDEN: Final = re.compile(
+    "[^\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]"
+)
+_LINE_SEPARATORS: Final = re.compile("[\u2028\u2029\ufeff]|\r(?!\n)")
+_RESOLVED: Final = frozenset(
+    {"true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf"}
+)
+"""Words that some YAML 1.1 or 1.2 resolver reads as no string, compared in lower case."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A parsed YAML document: plain maps, lists, texts, numbers, booleans.
+
+    ``lines``: JSON Pointer of every value to the line (from 1) it begins on.
+    """
+
+    value: object
+    lines: dict[str, int] = field(repr=False)
+
+
+class YamlRefusal(Exception):  # noqa: N818  (a refusal of this module's grammar)
+    """A document outside the closed grammar. ``line`` counts from 1; 0 when there is none."""
+
+    def __init__(self, code: InputCode, line: int, what: str, pointer: str = "") -> None:
+        super().__init__(f"line {line}: {what}")
+        self.code = code
+        self.line = line
+        self.what = what
+        self.pointer = pointer
+
+
+def _line(mark: Mark | FastMark | None) -> int:
+    return 0 if mark is None else mark.line + 1
+
+
+class _Constructor:
+    """Reads one document from an event stream; never recurses deeper than `MAX_DEPTH`."""
+
+    def __init__(self, events: Iterator[Event]) -> None:
+        self._events = events
+        self.lines: dict[str, int] = {}
+
+    def document(self) -> object:
+        next(self._events)  # the stream's start
+        start = next(self._events)
+        if isinstance(start, StreamEndEvent):
+            raise YamlRefusal("input.empty", 0, "the file holds no document")
+        if not isinstance(start, DocumentStartEvent) or start.version is not None or start.tags:
+            raise YamlRefusal("input.yaml", _line(start.start_mark), "directives are not allowed")
+        value = self._value(next(self._events), "", 1)
+        next(self._events)  # the document's end
+        after = next(self._events)
+        if not isinstance(after, StreamEndEvent):
+            raise YamlRefusal("input.yaml", _line(after.start_mark), "only one document is allowed")
+        return value
+
+    def _value(self, event: Event, pointer: str, depth: int) -> object:
+        line = _line(event.start_mark)
+        self.lines[pointer] = line
+        if isinstance(event, AliasEvent):
+            raise YamlRefusal("input.yaml", line, "aliases are not allowed", pointer)
+        if getattr(event, "anchor", None) is not None:
+            raise YamlRefusal("input.yaml", line, "anchors are not allowed", pointer)
+        if getattr(event, "tag", None) is not None:
+            raise YamlRefusal("input.yaml", line, "tags are not allowed", pointer)
+        if isinstance(event, ScalarEvent):
+            return self._scalar(event, pointer)
+        if depth > MAX_DEPTH:
+            raise YamlRefusal("input.depth", line, f"nested deeper than {MAX_DEPTH}", pointer)
+        if isinstance(event, SequenceStartEvent):
+            items: list[object] = []
+            while not isinstance(event := next(self._events), SequenceEndEvent):
+                items.append(self._value(event, below(pointer, len(items)), depth + 1))
+            return items
+        return self._map(pointer, depth)
+
+    def _map(self, pointer: str, depth: int) -> dict[str, object]:
+        found: dict[str, object] = {}
+        while not isinstance(event := next(self._events), MappingEndEvent):
+            line = _line(event.start_mark)
+            key = self._value(event, below(pointer, "?"), depth + 1)
+            del self.lines[below(pointer, "?")]
+            if not isinstance(key, str) or _KEY.fullmatch(key) is None:
+                raise YamlRefusal(
+                    "input.yaml", line, "keys are words of a-z, 0-9 and _, a letter first", pointer
+                )
+            if key in found:
+                raise YamlRefusal(
+                    "input.duplicate_member", line, f"the key {key!r} stands twice", pointer
+                )
+            found[key] = self._value(next(self._events), below(pointer, key), depth + 1)
+        return found
+
+    def _scalar(self, event: ScalarEvent, pointer: str) -> object:
+        text = event.value
+        if event.style is not None:
+            return text
+        if text in ("true", "false"):
+            return text == "true"
+        if _NUMBER.fullmatch(text) is not None:
+            return int(text)
+        if _WORD.fullmatch(text) is not None and text.lower() not in _RESOLVED:
+            return text
+        line = _line(event.start_mark)
+        if not text:
+            raise YamlRefusal("input.yaml", line, "a value is missing here", pointer)
+        shown = text if len(text) <= 40 else text[:39] + "…"
+        raise YamlRefusal(
+            "input.yaml",
+            line,
+            f"ambiguous: {shown!r} could be read in two ways: quote this",
+            pointer,
+        )
+
+
+def _text(data: bytes) -> str:
+    """Decode and look for characters that no policy needs."""
+    if not data.strip():
+        raise YamlRefusal("input.empty", 0, "the file is empty")
+    if len(data) > MAX_BYTES:
+        raise YamlRefusal("input.too_large", 0, f"larger than {MAX_BYTES // 1024} KiB")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise YamlRefusal("input.encoding", line, "not UTF-8") from None
+    for pattern in (_FORBIDDEN, _LINE_SEPARATORS):
+        match = pattern.search(text)
+        if match is not None:
+            line = text.count("\n", 0, match.start()) + 1
+            point = ord(match.group())
+            what = (
+                "tabs are not allowed" if point == 9 else f"character U+{point:04X} is not allowed"
+            )
+            raise YamlRefusal("input.yaml", line, what)
+    return text
+
+
+def parse_yaml(data: bytes) -> Document:
+    """Parse one document of the closed grammar. Raises YamlRefusal and nothing else."""
+    text = _text(data)
+    try:
+        constructor = _Constructor(_events(text))
+        value = constructor.document()
+    except MarkedYAMLError as error:
+        what = error.problem or "not YAML"
+        raise YamlRefusal("input.yaml", _line(error.problem_mark), what) from None
+    except YAMLError as error:
+        raise YamlRefusal("input.yaml", 0, str(error)) from None
+    return Document(value=value, lines=constructor.lines)
+
+
+def _events(text: str) -> Iterator[Event]:
+    """Return the library's event stream, by libyaml where the wheel has it."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    events: Iterator[Event] = yaml.parse(text, Loader=loader)
+    return events

@@ -1,0 +1,92 @@
+"""Policy file bytes to `Policy`: the closed YAML reader, then the strict constructor.
+
+Source: verification.md 5.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Final, NoReturn
+
+from verify.engine.errors import InputCode, MalformedInput, UsageError
+from verify.policy.closed_yaml import YamlRefusal, parse_yaml
+from verify.policy.model import Policy
+from verify.policy.read import SCHEMA_ID, read_policy
+from verify.wire.members import ShapeError
+
+DEFAULTS: Final = Path(__file__).resolve().parent / "defaults"
+
+UNSUPPORTED_PROFILES: Final = frozenset(
+    {
+        "ionet",
+        "chutes",
+        "tinfoil-v3",
+        "tinfoil-v2",
+        "aci",
+        "secretvm",
+        "nitro",
+        "nanogpt-chutes",
+        "nanogpt-tinfoil",
+        "redpill-chutes",
+        "redpill-tinfoil",
+    }
+)
+"""Paths of providers.md 1.1 and 10.1 whose family this version does not judge."""
+
+
+def _nearest(lines: dict[str, int], pointer: str) -> int:
+    """Return the line of the value at ``pointer``, or of the closest value around it."""
+    while pointer not in lines and pointer:
+        pointer = pointer.rpartition("/")[0]
+    return lines.get(pointer, 0)
+
+
+def _refuse(code: InputCode, line: int, what: str, pointer: str, file: str | None) -> NoReturn:
+    where = f"line {line}: " if line else ""
+    raise MalformedInput("policy", code, where + what, pointer=f"policy#{pointer}", file=file)
+
+
+def load_policy(data: bytes, *, file: str | None = None) -> Policy:
+    """Read a policy file. ``file``: its name, for messages only.
+
+    Raises MalformedInput (kind policy) with the line, the pointer and what to do.
+    """
+    try:
+        document = parse_yaml(data)
+    except YamlRefusal as refusal:
+        _refuse(refusal.code, refusal.line, refusal.what, refusal.pointer, file)
+    value = document.value
+    if isinstance(value, dict) and value.get("schema") not in (None, SCHEMA_ID):
+        line = _nearest(document.lines, "/schema")
+        _refuse("input.version", line, f"schema must be {SCHEMA_ID!r}", "/schema", file)
+    try:
+        return read_policy(value, hashlib.sha256(data).hexdigest())
+    except ShapeError as error:
+        line = _nearest(document.lines, error.pointer)
+        _refuse("input.schema", line, error.what, error.pointer, file)
+
+
+def default_names() -> tuple[str, ...]:
+    """Return the names of the shipped default policies, sorted."""
+    return tuple(sorted(path.stem for path in DEFAULTS.glob("*.yaml")))
+
+
+def default_bytes(name: str) -> bytes:
+    """Return the file of a shipped default. Raises UsageError for any other name."""
+    known = default_names()
+    if name in known:
+        return (DEFAULTS / f"{name}.yaml").read_bytes()
+    if name in UNSUPPORTED_PROFILES:
+        message = (
+            f"profile {name!r}: family not supported yet by this version; "
+            f"supported are {', '.join(known)}"
+        )
+    else:
+        message = f"no default policy is called {name!r}; there are {', '.join(known)}"
+    raise UsageError(message)
+
+
+def load_default(name: str) -> Policy:
+    """Read a shipped default policy by name. Raises UsageError for an unknown name."""
+    return load_policy(default_bytes(name), file=f"{name}.yaml")
