@@ -1,6 +1,6 @@
 """A YAML reader that knows no surprise: one document, no types to guess, nothing implicit.
 
-The event stream of the library is read by our own constructor, so tags, anchors, aliases, merge keys
+The library's event stream is read by our own constructor, so tags, anchors, aliases, merge keys
 and type resolution do not exist here. A plain scalar is ``true``, ``false``, a decimal number, or a
 word that no YAML 1.1 or 1.2 resolver reads as anything but a string; all else must be quoted.
 
@@ -136,7 +136,7 @@ class _Constructor:
 
     def _scalar(self, event: ScalarEvent, pointer: str) -> object:
         text = event.value
-        if event.style is not None:
+        if event.style:  # a quoted or block scalar; plain is "" or None, by library
             return text
         if text in ("true", "false"):
             return text == "true"
