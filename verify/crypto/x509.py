@@ -1,0 +1,347 @@
+"""X.509 certificates and revocation lists: loaded once, read completely, remembered by digest.
+
+`cryptography` parses lazily and throws many things, rarely even a Rust panic that derives from
+BaseException. Here every attribute that a judgement uses is touched inside one wrapper; whatever
+goes wrong is a `FormatError`. Nothing here judges time, names or profiles.
+
+Source: tdx.md 13.3, 13.4; verification.md 12 (caches).
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Final, TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from verify.crypto.cache import Bounded
+from verify.crypto.ecdsa import Curve, Signed, curve_of, signed_der
+from verify.engine.errors import FormatError
+
+CERTIFICATE_LIMIT: Final = 64 * 1024
+CRL_LIMIT: Final = 1024 * 1024
+
+OID_SUBJECT_KEY_IDENTIFIER: Final = "2.5.29.14"
+OID_KEY_USAGE: Final = "2.5.29.15"
+OID_BASIC_CONSTRAINTS: Final = "2.5.29.19"
+OID_CRL_NUMBER: Final = "2.5.29.20"
+OID_DELTA_CRL_INDICATOR: Final = "2.5.29.27"
+OID_ISSUING_DISTRIBUTION_POINT: Final = "2.5.29.28"
+OID_CRL_DISTRIBUTION_POINTS: Final = "2.5.29.31"
+OID_AUTHORITY_KEY_IDENTIFIER: Final = "2.5.29.35"
+OID_ECDSA_SHA256: Final = "1.2.840.10045.4.3.2"
+OID_ECDSA_SHA384: Final = "1.2.840.10045.4.3.3"
+
+_ALGORITHM_CURVE: Final = {Curve.P256: OID_ECDSA_SHA256, Curve.P384: OID_ECDSA_SHA384}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extension:
+    """``value``: the DER inside the extension's OCTET STRING, where the library hands it out."""
+
+    critical: bool
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Certificate:
+    """A certificate read completely. Two are equal iff their ``sha256`` are.
+
+    ``issuer``, ``subject``: DER of the names. ``common_names``: every CN of the subject, in order.
+    ``ca``: cA of basicConstraints, None without that extension. ``may_sign``, ``may_sign_certs``,
+    ``may_sign_crls``: keyUsage bits, False without it. ``curve``: None for a key that is not on a
+    supported named curve. Times are aware UTC, both ends inclusive.
+    """
+
+    der: bytes
+    sha256: bytes
+    version: int
+    serial: int
+    issuer: bytes
+    subject: bytes
+    common_names: tuple[str, ...]
+    not_before: datetime
+    not_after: datetime
+    signature_oid: str
+    signature: bytes
+    tbs: bytes
+    extensions: Mapping[str, Extension]
+    ca: bool | None
+    path_length: int | None
+    may_sign: bool
+    may_sign_certs: bool
+    may_sign_crls: bool
+    key: ec.EllipticCurvePublicKey | None
+    curve: Curve | None
+    native: x509.Certificate
+
+    @property
+    def spki_sha256(self) -> bytes:
+        """SHA-256 of the SubjectPublicKeyInfo as encoded again by the library."""
+        encoded = self.native.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        return sha256(encoded).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RevocationList:
+    """A CRL read completely. ``next_update`` is None where the list has none."""
+
+    der: bytes
+    sha256: bytes
+    version: int
+    issuer: bytes
+    this_update: datetime
+    next_update: datetime | None
+    signature_oid: str
+    signature: bytes
+    tbs: bytes
+    extensions: Mapping[str, Extension]
+    revoked: frozenset[int]
+    native: x509.CertificateRevocationList
+
+
+_CERTIFICATES: Final[Bounded[bytes, Certificate]] = Bounded(512)
+_LISTS: Final[Bounded[bytes, RevocationList]] = Bounded(64)
+_CHAINS: Final[Bounded[bytes, tuple[bytes, ...]]] = Bounded(256)
+_EDGES: Final[Bounded[tuple[bytes, bytes, Curve], Signed]] = Bounded(4096)
+
+
+def forget() -> None:
+    """Empty the caches of this module (for measurements and for tests of equal results)."""
+    for cache in (_CERTIFICATES, _LISTS, _CHAINS, _EDGES):
+        cache.clear()
+
+
+def _sealed(read: Callable[[bytes], T], data: bytes, what: str) -> T:
+    """Call ``read``; anything it throws becomes a FormatError, interruptions of ours excepted."""
+    try:
+        # A warning is the library's remark about tomorrow; the result must not depend on filters.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return read(data)
+    except (KeyboardInterrupt, SystemExit, MemoryError, GeneratorExit):
+        raise
+    except FormatError:
+        raise
+    except BaseException as error:  # noqa: BLE001  (a Rust panic derives from BaseException alone)
+        raise FormatError(0, f"{what}: {type(error).__name__}") from None
+
+
+def _extensions(found: x509.Extensions) -> dict[str, Extension]:
+    named: dict[str, Extension] = {}
+    for extension in found:
+        value = extension.value
+        unknown = isinstance(value, x509.UnrecognizedExtension)
+        raw = value.value if unknown else value.public_bytes()
+        named[extension.oid.dotted_string] = Extension(critical=extension.critical, value=raw)
+    return named
+
+
+def _public_key(native: x509.Certificate) -> ec.EllipticCurvePublicKey | None:
+    try:
+        key = native.public_key()
+    except Exception:  # noqa: BLE001  (explicit parameters, unknown algorithms: no usable key)
+        return None
+    return key if isinstance(key, ec.EllipticCurvePublicKey) else None
+
+
+def _read_certificate(der: bytes) -> Certificate:
+    native = x509.load_der_x509_certificate(der)
+    serial = native.serial_number
+    if serial < 0:
+        raise FormatError(0, "a negative serial number")
+    found = native.extensions
+    ca: bool | None = None
+    path_length: int | None = None
+    usage: x509.KeyUsage | None = None
+    for extension in found:
+        value = extension.value
+        if isinstance(value, x509.BasicConstraints):
+            ca, path_length = value.ca, value.path_length
+        elif isinstance(value, x509.KeyUsage):
+            usage = value
+    key = _public_key(native)
+    names = native.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return Certificate(
+        der=der,
+        sha256=sha256(der).digest(),
+        version=native.version.value + 1,
+        serial=serial,
+        issuer=native.issuer.public_bytes(),
+        subject=native.subject.public_bytes(),
+        common_names=tuple(str(name.value) for name in names),
+        not_before=native.not_valid_before_utc,
+        not_after=native.not_valid_after_utc,
+        signature_oid=native.signature_algorithm_oid.dotted_string,
+        signature=native.signature,
+        tbs=native.tbs_certificate_bytes,
+        extensions=_extensions(found),
+        ca=ca,
+        path_length=path_length,
+        may_sign=usage is not None and usage.digital_signature,
+        may_sign_certs=usage is not None and usage.key_cert_sign,
+        may_sign_crls=usage is not None and usage.crl_sign,
+        key=key,
+        curve=curve_of(key),
+        native=native,
+    )
+
+
+def _read_list(der: bytes) -> RevocationList:
+    native = x509.load_der_x509_crl(der)
+    extensions = _extensions(native.extensions)
+    serials: set[int] = set()
+    for entry in native:
+        for extension in entry.extensions:
+            # An entry of an indirect list speaks of another issuer's certificate: not ours to read.
+            if extension.critical:
+                raise FormatError(0, f"critical entry extension {extension.oid.dotted_string}")
+        serials.add(entry.serial_number)
+    return RevocationList(
+        der=der,
+        sha256=sha256(der).digest(),
+        version=2 if _says_version_two(native.tbs_certlist_bytes) else 1,
+        issuer=native.issuer.public_bytes(),
+        this_update=native.last_update_utc,
+        next_update=native.next_update_utc,
+        signature_oid=native.signature_algorithm_oid.dotted_string,
+        signature=native.signature,
+        tbs=native.tbs_certlist_bytes,
+        extensions=extensions,
+        revoked=frozenset(serials),
+        native=native,
+    )
+
+
+def _says_version_two(tbs: bytes) -> bool:
+    """Whether the first member of TBSCertList is ``INTEGER 1``; the library does not tell."""
+    header = 2 + (tbs[1] & 0x7F if tbs[1] & 0x80 else 0)
+    return tbs[header : header + 3] == b"\x02\x01\x01"
+
+
+def load_certificate(der: bytes) -> Certificate:
+    """Read one DER certificate, nothing after it. Raises FormatError."""
+    if len(der) > CERTIFICATE_LIMIT:
+        raise FormatError(CERTIFICATE_LIMIT, "a certificate of more than 64 KiB")
+    digest = sha256(der).digest()
+    found = _CERTIFICATES.get(digest)
+    if found is None:
+        found = _sealed(_read_certificate, der, "not a certificate")
+        _CERTIFICATES.put(digest, found)
+    return found
+
+
+def load_revocation_list(der: bytes, *, limit: int = CRL_LIMIT) -> RevocationList:
+    """Read one DER certificate revocation list, nothing after it. Raises FormatError."""
+    if len(der) > limit:
+        raise FormatError(limit, f"a revocation list of more than {limit} bytes")
+    digest = sha256(der).digest()
+    found = _LISTS.get(digest)
+    if found is None:
+        found = _LISTS.put(digest, _sealed(_read_list, der, "not a revocation list"))
+    return found
+
+
+def signed_by(child: Certificate | RevocationList, issuer: Certificate) -> Signed:
+    """Whether ``issuer``'s key signed ``child``'s TBS bytes with the curve's own hash.
+
+    Signature alone: names, validity and roles are the caller's to judge. Remembered by digests.
+    """
+    key, curve = issuer.key, issuer.curve
+    if key is None or curve is None or child.signature_oid != _ALGORITHM_CURVE[curve]:
+        return Signed.NO
+    entry = (issuer.sha256, child.sha256, curve)
+    found = _EDGES.get(entry)
+    if found is None:
+        found = _EDGES.put(entry, signed_der(key, child.signature, child.tbs, curve))
+    return found
+
+
+class ChainTooLongError(FormatError):
+    """More PEM blocks than a caller is willing to look at."""
+
+
+_BLOCK: Final = re.compile(
+    rb"[ \t\r\n]*-----BEGIN CERTIFICATE-----([A-Za-z0-9+/= \t\r\n]+)-----END CERTIFICATE-----"
+)
+_BLANKS: Final = re.compile(rb"[ \t\r\n]*")
+
+
+def _split(text: bytes, limit: int) -> tuple[bytes, ...]:
+    at = 0
+    found: list[bytes] = []
+    while (block := _BLOCK.match(text, at)) is not None:
+        if len(found) == limit:
+            raise ChainTooLongError(block.start(), f"more than {limit} certificates")
+        digits = block.group(1).translate(None, b" \t\r\n")
+        try:
+            der = binascii.a2b_base64(digits, strict_mode=True)
+        except binascii.Error as error:
+            raise FormatError(block.start(1), f"base64: {error}") from None
+        if binascii.b2a_base64(der, newline=False) != digits:
+            raise FormatError(block.start(1), "base64 that is not in its one canonical form")
+        found.append(der)
+        at = block.end()
+    blanks = _BLANKS.match(text, at)
+    end = at if blanks is None else blanks.end()
+    if end != len(text) and text[end:] != b"\x00":
+        raise FormatError(end, "text that is no certificate block")
+    if not found:
+        raise FormatError(0, "no certificate block")
+    return tuple(found)
+
+
+def split_pem(text: bytes, *, limit: int = 8) -> tuple[bytes, ...]:
+    """Split a PEM chain into the DER of its blocks, at least one, at most ``limit``.
+
+    Blanks and line ends around and inside the base64 and one NUL at the very end are allowed,
+    nothing else. The DER is not parsed. Raises FormatError; `ChainTooLongError` beyond the limit.
+    Source: tdx.md 13.3.
+    """
+    digest = sha256(text).digest() + limit.to_bytes(2, "big")
+    found = _CHAINS.get(digest)
+    return found if found is not None else _CHAINS.put(digest, _split(text, limit))
+
+
+_CRL_BLOCK: Final = re.compile(
+    rb"[ \t\r\n]*-----BEGIN X509 CRL-----([A-Za-z0-9+/= \t\r\n]+)-----END X509 CRL-----[ \t\r\n]*"
+)
+_HEX_TEXT: Final = re.compile(rb"[ \t\r\n]*((?:[0-9A-Fa-f]{2})+)[ \t\r\n]*")
+
+
+def recorded_crl_der(body: bytes) -> bytes:
+    """Return the DER of a recorded CRL body: DER, hexadecimal text of it, or one PEM block.
+
+    Recognised in that order. Raises FormatError. Source: tdx.md 4.3.
+    """
+    if body[:1] == b"\x30":
+        digits = _HEX_TEXT.fullmatch(body)
+        # "0" is 0x30: hexadecimal text of a SEQUENCE starts with "30", DER with 0x30 and a length.
+        return body if digits is None else bytes.fromhex(digits.group(1).decode("ascii"))
+    digits = _HEX_TEXT.fullmatch(body)
+    if digits is not None:
+        return bytes.fromhex(digits.group(1).decode("ascii"))
+    block = _CRL_BLOCK.fullmatch(body)
+    if block is None:
+        raise FormatError(0, "neither DER, hexadecimal text nor PEM")
+    text = block.group(1).translate(None, b" \t\r\n")
+    try:
+        der = binascii.a2b_base64(text, strict_mode=True)
+    except binascii.Error as error:
+        raise FormatError(block.start(1), f"base64: {error}") from None
+    if binascii.b2a_base64(der, newline=False) != text:
+        raise FormatError(block.start(1), "base64 that is not in its one canonical form")
+    return der
