@@ -56,15 +56,12 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CpuItem:
-    """A CPU report of the answer: the item, and where its own expected nonce stands.
+class Disagreement:
+    """One fact that stands twice in an answer, differently. Source: providers.md 2.3."""
 
-    ``kind``: ``report`` is the trust domain the object describes, ``compose-manager`` the quote of
-    its launcher (bound values differ: actions hash and nonce).
-    """
-
-    item: Item
-    kind: Literal["report", "compose-manager"] = "report"
+    path: str
+    got: str
+    expected: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +123,7 @@ class RecognisedAnswer:
     ``items``: everything the family's extractor yields, in document order (bundle-format.md D5).
     ``echo``: the top-level ``nonce`` member as it stands, never evidence. ``verdicts``: pointers of
     members in which a service judges itself. ``tls_certificate``: PEM text of the answer, or None.
+    ``disagreements``: facts that stand twice and differ: recognised, not accepted.
     ``unknown``: names of top-level members that the family does not define.
     """
 
@@ -139,6 +137,7 @@ class RecognisedAnswer:
     nonce_source: str | None = None
     verdicts: tuple[str, ...] = ()
     tls_certificate: str | None = None
+    disagreements: tuple[Disagreement, ...] = ()
     unknown: tuple[str, ...] = ()
 
     def gpu_nonce_span(self) -> tuple[int, int] | None:
