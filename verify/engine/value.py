@@ -1,0 +1,222 @@
+"""Values: frozen, slotted, keyword-only classes that cost next to nothing to define.
+
+The standard `dataclass` compiles five functions for a class when it is defined, half a millisecond
+each time; with two hundred classes that alone would be longer than a whole verification. `value`
+shares its functions among all classes and compiles the constructor of a class when the first
+instance is made. It takes what this package uses of `dataclass`, nothing else: keyword-only fields
+(or positional ones), defaults, `field`, `__post_init__`, comparison, hash and repr by fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, TypeVar, cast, dataclass_transform, overload
+
+T = TypeVar("T")
+
+_FIELDS: Final = "__value_fields__"
+
+
+class _Missing:
+    __slots__ = ()
+
+
+MISSING: Final = _Missing()
+
+
+class Field:
+    """How one field is treated; made by `field`, named when its class is defined."""
+
+    __slots__ = ("compare", "default", "default_factory", "init", "kw_only", "name", "repr")
+
+    def __init__(
+        self,
+        *,
+        default: object,
+        default_factory: Callable[[], object] | None,
+        init: bool,
+        repr: bool,  # noqa: A002  (the name that type checkers know)
+        compare: bool,
+    ) -> None:
+        self.name = ""
+        self.kw_only = True
+        self.default = default
+        self.default_factory = default_factory
+        self.init = init
+        self.repr = repr
+        self.compare = compare
+
+
+def field(
+    *,
+    default: Any = MISSING,  # noqa: ANN401  (stands for a value of the field's own type)
+    default_factory: Callable[[], object] | None = None,
+    init: bool = True,
+    repr: bool = True,  # noqa: A002  (the name that type checkers know)
+    compare: bool = True,
+) -> Any:  # noqa: ANN401  (stands for a value of the field's own type)
+    """Return a marker that says how a field is treated; its meaning is that of `dataclasses`."""
+    return Field(
+        default=default, default_factory=default_factory, init=init, repr=repr, compare=compare
+    )
+
+
+class FrozenError(AttributeError):
+    """An attempt to change a value."""
+
+
+def _frozen(self: object, name: str, *_value: object) -> NoReturn:
+    message = f"cannot change {name!r} of a {type(self).__name__}: it is frozen"
+    raise FrozenError(message)
+
+
+def fields_of(kind: type) -> tuple[Field, ...]:
+    """Return the fields of a value class, those of its bases first."""
+    return cast("tuple[Field, ...]", getattr(kind, _FIELDS))
+
+
+def _key(self: object) -> tuple[object, ...]:
+    return tuple(getattr(self, f.name) for f in fields_of(type(self)) if f.compare)
+
+
+def _eq(self: object, other: object) -> object:
+    return NotImplemented if type(other) is not type(self) else _key(self) == _key(other)
+
+
+def _hash(self: object) -> int:
+    return hash(_key(self))
+
+
+def _repr(self: object) -> str:
+    shown = (f"{f.name}={getattr(self, f.name)!r}" for f in fields_of(type(self)) if f.repr)
+    return f"{type(self).__qualname__}({', '.join(shown)})"
+
+
+def _getstate(self: object) -> tuple[object, ...]:
+    return tuple(getattr(self, f.name) for f in fields_of(type(self)))
+
+
+def _setstate(self: object, state: tuple[object, ...]) -> None:
+    for f, given in zip(fields_of(type(self)), state, strict=True):
+        object.__setattr__(self, f.name, given)
+
+
+def _constructor(kind: type) -> Callable[..., None]:
+    """Compile ``__init__`` of a value class: one function, the fields as its arguments."""
+    setters: dict[str, object] = {"_object_setattr": object.__setattr__}
+    arguments: list[str] = []
+    lines: list[str] = []
+    for number, f in enumerate(fields_of(kind)):
+        setters[f"_default{number}"] = f.default
+        setters[f"_make{number}"] = f.default_factory
+        value = f.name
+        if f.default_factory is not None:
+            value = f"{f.name} if {f.name} is not _missing else _make{number}()"
+            default = "=_missing"
+        else:
+            default = "" if f.default is MISSING else f"=_default{number}"
+        if not f.init:
+            if f.default_factory is None and f.default is MISSING:
+                continue
+            value = f"_make{number}()" if f.default_factory is not None else f"_default{number}"
+        else:
+            arguments.append(f.name + default)
+        lines.append(f"    _object_setattr(self, {f.name!r}, {value})")
+    if hasattr(kind, "__post_init__"):
+        lines.append("    self.__post_init__()")
+    star = "*, " if arguments and fields_of(kind)[0].kw_only else ""
+    head = f"def __init__(self, {star}{', '.join(arguments)}):"
+    space: dict[str, Callable[..., None]] = {}
+    source = "\n".join([head, *(lines or ["    pass"])])
+    exec(source, {**setters, "_missing": MISSING}, space)  # noqa: S102  (field names are identifiers)
+    return space["__init__"]
+
+
+def _first_init(self: object, *positional: object, **named: object) -> None:
+    kind = type(self)
+    constructor = _constructor(kind)
+    constructor.__qualname__ = f"{kind.__qualname__}.__init__"
+    type.__setattr__(kind, "__init__", constructor)
+    constructor(self, *positional, **named)
+
+
+class _StandardFields:
+    """Gives `dataclasses` (replace, fields, asdict) what it looks for, when it looks."""
+
+    __slots__ = ()
+
+    def __get__(self, instance: object, kind: type) -> object:
+        import dataclasses  # noqa: PLC0415  (what this module exists not to import)
+
+        rows = [(f.name, object, dataclasses.field(init=f.init)) for f in fields_of(kind)]
+        shadow = dataclasses.make_dataclass(kind.__name__, rows, kw_only=True)
+        return getattr(shadow, "__dataclass_fields__")  # noqa: B009  (typed as a plain class)
+
+
+def _defined(kind: type, *, kw_only: bool) -> tuple[Field, ...]:
+    """Return the fields of a class being defined: those of its bases, then its own."""
+    found = {f.name: f for base in reversed(kind.__mro__[1:]) for f in getattr(base, _FIELDS, ())}
+    own_annotations = kind.__dict__.get("__annotations__", {})  # noqa: RUF063  (inspect is slow to import)
+    for name, annotation in own_annotations.items():
+        if str(annotation).startswith(("ClassVar", "typing.ClassVar")):
+            continue
+        given = kind.__dict__.get(name, MISSING)
+        own: Field = given if isinstance(given, Field) else field(default=given)
+        own.name = name
+        own.kw_only = kw_only
+        found[name] = own
+    return tuple(found.values())
+
+
+def _made(kind: type[T], *, kw_only: bool, eq: bool) -> type[T]:
+    fields = _defined(kind, kw_only=kw_only)
+    inherited = {f.name for base in kind.__mro__[1:] for f in getattr(base, _FIELDS, ())}
+    own = tuple(f.name for f in fields if f.name not in inherited)
+    members = {
+        name: member
+        for name, member in kind.__dict__.items()
+        if name not in {*own, "__dict__", "__weakref__"}
+    }
+    members["__slots__"] = own
+    members[_FIELDS] = fields
+    members["__dataclass_fields__"] = _StandardFields()
+    members["__match_args__"] = () if kw_only else tuple(f.name for f in fields if f.init)
+    members["__setattr__"] = members["__delattr__"] = _frozen
+    members["__getstate__"] = _getstate
+    members["__setstate__"] = _setstate
+    members["__init__"] = _first_init
+    members.setdefault("__repr__", _repr)
+    if eq and "__eq__" not in kind.__dict__:
+        members["__eq__"] = _eq
+        members["__hash__"] = kind.__dict__.get("__hash__") or _hash
+    members["__qualname__"] = kind.__qualname__
+    build = cast("Callable[..., type[T]]", type(kind))
+    return build(kind.__name__, kind.__bases__, members)
+
+
+def replace(instance: T, **changes: object) -> T:
+    """Return a copy of a value with some fields changed."""
+    given = {f.name: getattr(instance, f.name) for f in fields_of(type(instance)) if f.init}
+    return type(instance)(**{**given, **changes})
+
+
+@overload
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field, Field))
+def value(kind: type[T], /) -> type[T]: ...
+
+
+@overload
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field, Field))
+def value(*, kw_only: bool = True, eq: bool = True) -> Callable[[type[T]], type[T]]: ...
+
+
+def value(
+    kind: type[T] | None = None, /, *, kw_only: bool = True, eq: bool = True
+) -> type[T] | Callable[[type[T]], type[T]]:
+    """Make a class a frozen, slotted value with keyword-only fields.
+
+    ``kw_only`` False: fields may be given by position as well. ``eq`` False: compared by identity.
+    """
+    if kind is not None:
+        return _made(kind, kw_only=True, eq=True)
+    return lambda found: _made(found, kw_only=kw_only, eq=eq)
