@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from verify.engine.errors import MalformedInput
 from verify.trust.anchor import SIGNER_OPTION, VENDOR, Anchor, AnchorStatus, Kind, Purpose
 from verify.wire.members import Members, ShapeError
+from verify.wire.strict_json import JsonError, parse_own
 
 SCHEMA_ID: Final = "urn:teebundle:schema:trust:v1"
 MAX_BYTES: Final = 4 * 1024 * 1024
@@ -165,6 +166,33 @@ def read_document(document: object, sha256: str) -> TrustFile:
             raise ShapeError(f"/anchors/{index}/name", f"{anchor.name!r} stands twice")
         seen.add(anchor.name)
     return TrustFile(sha256=sha256, name=name, issued_at=issued_at, anchors=anchors)
+
+
+def read_trust_file(data: bytes, *, file: str | None = None) -> TrustFile:
+    """Read a trust file. ``file``: its name, for messages only.
+
+    Raises MalformedInput (kind trust) with the pointer and what is wrong.
+    """
+    try:
+        document = parse_own(data, limit=MAX_BYTES)
+    except JsonError as error:
+        pointer = f"trust#{error.path}" if error.path is not None else f"trust#bytes={error.offset}"
+        raise MalformedInput("trust", error.code, error.what, pointer=pointer, file=file) from None
+    if isinstance(document, Mapping) and document.get("schema") not in (None, SCHEMA_ID):
+        raise MalformedInput(
+            "trust",
+            "input.version",
+            f"schema must be {SCHEMA_ID!r}",
+            pointer="trust#/schema",
+            file=file,
+        )
+    try:
+        return read_document(document, hashlib.sha256(data).hexdigest())
+    except ShapeError as error:
+        pointer = f"trust#{error.pointer}"
+        raise MalformedInput(
+            "trust", "input.schema", error.what, pointer=pointer, file=file
+        ) from None
 
 
 def read_signer(pem: bytes, *, file: str | None = None) -> Anchor:

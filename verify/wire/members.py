@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, TypeVar
+
+from verify.engine.errors import FormatError
+from verify.wire.scalars import parse_time, pointer_token
 
 T = TypeVar("T")
 
 FREE_TEXT: Final = 1024
 """Longest free text, in characters (bundle-format.md 3)."""
 
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
 _NAMES = {str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "a map"}
 
@@ -37,7 +39,7 @@ def kind_of(value: object) -> str:
 
 def below(pointer: str, token: str | int) -> str:
     """Return the pointer of a member or element below ``pointer``."""
-    return f"{pointer}/{str(token).replace('~', '~0').replace('/', '~1')}"
+    return f"{pointer}/{pointer_token(token)}"
 
 
 def as_text(value: object, pointer: str, *, limit: int = FREE_TEXT, empty: bool = False) -> str:
@@ -90,16 +92,10 @@ def as_hex(value: object, pointer: str, size: int | None) -> bytes:
 
 def as_instant(value: object, pointer: str) -> datetime:
     """Return an instant written ``YYYY-MM-DDTHH:MM:SS.sssZ`` (bundle-format.md 3, time)."""
-    text = as_text(value, pointer)
-    if _TIME.fullmatch(text) is not None:
-        try:
-            found = datetime.fromisoformat(text).astimezone(UTC)
-        except ValueError:
-            pass
-        else:
-            if 2000 <= found.year <= 9998:
-                return found
-    raise ShapeError(pointer, "must be a time like 2026-01-31T12:00:00.000Z")
+    try:
+        return parse_time(as_text(value, pointer))
+    except FormatError as error:
+        raise ShapeError(pointer, error.what) from None
 
 
 def as_list(value: object, pointer: str, read: Callable[[object, str], T]) -> tuple[T, ...]:
