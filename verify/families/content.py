@@ -1,0 +1,315 @@
+"""What the hashes in a signed text are taken over: the wire bytes, or one of five named forms.
+
+A matching hash is self-proving: whichever admitted form matches, the enclave saw that content. No
+sixth form may be invented.
+
+Source: providers.md 2.7, 5.4; measured vectors for every form.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final, Literal
+
+from verify.engine.errors import FormatError
+from verify.wire.strict_json import Json, parse_evidence, span
+
+Form = Literal[
+    "raw", "python_default", "python_compact", "model_renamed", "ionet_request", "ionet_stream"
+]
+
+RAW: Final[Form] = "raw"
+
+_DEFAULT: Final = (", ", ": ")
+_COMPACT: Final = (",", ":")
+_DONE: Final = re.compile(rb"^data: ?\[DONE\]\r?$", re.MULTILINE)
+_DATA: Final = re.compile(rb"^data:", re.MULTILINE)
+
+_IONET_DECLARED: Final = (
+    "messages",
+    "model",
+    "temperature",
+    "max_tokens",
+    "stream",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "stop",
+    "n",
+    "logprobs",
+)
+_IONET_DOUBLES: Final = frozenset(
+    (
+        "temperature",
+        "top_p",
+        "frequency_penalty",
+        "presence_penalty",
+    )
+)
+_IONET_INTEGERS: Final = frozenset(("max_tokens", "n"))
+_IONET_BOOLEANS: Final = frozenset(("stream", "logprobs"))
+
+
+class Inadmissible(Exception):  # noqa: N818  (a property of the body, not a fault)
+    """A form does not exist for this body: it is not one JSON value a Python dump can repeat."""
+
+
+def _native(body: bytes) -> object:
+    """Return the body as the Python values that the proxies hold when they dump it again."""
+    try:
+        parse_evidence(body)
+        value: object = json.loads(body.decode())
+    except (FormatError, ValueError, RecursionError) as error:
+        raise Inadmissible("not one JSON value without doubles") from error
+    return value
+
+
+def _dump(value: object, separators: tuple[str, str]) -> bytes:
+    """Dump as Python does by default, but for the separators: ASCII only, repr of doubles."""
+    try:
+        return json.dumps(value, separators=separators, allow_nan=False).encode("ascii")
+    except ValueError as error:
+        raise Inadmissible("a number that no JSON dump can repeat") from error
+
+
+def python_default(body: bytes) -> bytes:
+    """Return the body parsed and dumped with ``", "`` and ``": "``. Raises `Inadmissible`."""
+    return _dump(_native(body), _DEFAULT)
+
+
+def python_compact(body: bytes) -> bytes:
+    """Return the body parsed and dumped with ``","`` and ``":"``. Raises `Inadmissible`."""
+    return _dump(_native(body), _COMPACT)
+
+
+def _converted(name: str, value: object) -> object:
+    """Convert a declared member as the service's request model does, without loss."""
+    if name in _IONET_BOOLEANS:
+        if isinstance(value, bool):
+            return value
+        raise Inadmissible(f"{name} is no boolean")
+    if name not in _IONET_DOUBLES and name not in _IONET_INTEGERS:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Inadmissible(f"{name} is no number")
+    try:
+        converted: int | float = float(value) if name in _IONET_DOUBLES else int(value)
+    except OverflowError as error:
+        raise Inadmissible(f"{name} is too large") from error
+    if converted != value:
+        raise Inadmissible(f"{name} does not convert without loss")
+    return converted
+
+
+def ionet_request(body: bytes) -> bytes:
+    """Return the normal form of a request at io.net. Raises `Inadmissible`.
+
+    Nulls of the top level dropped; declared members first, in the service's order, as doubles,
+    integers and booleans; ``stream`` added as false where it was missing; the others in body order;
+    compact dump. Source: providers.md 5.4.
+    """
+    value = _native(body)
+    if not isinstance(value, dict):
+        raise Inadmissible("not an object")
+    members: dict[str, object] = {}
+    for name in _IONET_DECLARED:
+        if name in value:
+            if value[name] is not None:
+                members[name] = _converted(name, value[name])
+        elif name == "stream":
+            members[name] = False
+    others = {
+        name: member
+        for name, member in value.items()
+        if name not in _IONET_DECLARED and member is not None
+    }
+    return _dump({**members, **others}, _COMPACT)
+
+
+def ionet_stream(body: bytes) -> bytes:
+    """Return the normal form of a stream at io.net. Raises `Inadmissible`.
+
+    The compact dump of the data lines without ``[DONE]`` and without the signature event.
+    """
+    try:
+        lines = body.decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise Inadmissible("not UTF-8") from error
+    chunks: list[str] = []
+    signatures = 0
+    after_signature = False
+    for line in lines:
+        if line == "event: signature":
+            signatures += 1
+            after_signature = True
+            continue
+        if line.startswith("data: "):
+            if not after_signature and not line.startswith("data: [DONE]"):
+                chunks.append(line[6:])
+            after_signature = False
+        elif not line:
+            after_signature = False
+    if signatures > 1:
+        raise Inadmissible("more than one signature event")
+    return _dump({"chunks": chunks}, _COMPACT)
+
+
+def model_renamed(body: bytes, model: str | None) -> bytes:
+    """Return the bytes with the value of the top-level ``model`` replaced by the response's.
+
+    Nothing else changes. Raises `Inadmissible`.
+    """
+    if model is None:
+        raise Inadmissible("the response names no model")
+    try:
+        value = parse_evidence(body)
+        if not isinstance(value, Mapping) or not isinstance(value.get("model"), str):
+            raise Inadmissible("the request names no model")
+        start, stop = span(body, "/model")
+    except FormatError as error:
+        raise Inadmissible("not one JSON value") from error
+    return body[:start] + json.dumps(model, ensure_ascii=False).encode() + body[stop:]
+
+
+def _in_form(form: Form, body: bytes, model: str | None) -> bytes:
+    match form:
+        case "raw":
+            return body
+        case "python_default":
+            return python_default(body)
+        case "python_compact":
+            return python_compact(body)
+        case "model_renamed":
+            return model_renamed(body, model)
+        case "ionet_request":
+            return ionet_request(body)
+        case "ionet_stream":
+            return ionet_stream(body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """The forms a family knows, ``raw`` first. ``rewritten``: a proxy changes requests."""
+
+    request: tuple[Form, ...]
+    response: tuple[Form, ...]
+    rewritten: bool = False
+
+
+_RAW_ONLY: Final = Admitted(request=(RAW,), response=(RAW,))
+_PROXIED: Final = Admitted(
+    request=(RAW, "model_renamed"), response=(RAW, "python_default"), rewritten=True
+)
+ADMITTED: Final[Mapping[str, Admitted]] = {
+    "vllm-proxy": Admitted(request=(RAW,), response=(RAW, "python_default")),
+    # proxies in front of vllm-proxy and of NEAR, all of which rename the model
+    "nanogpt": _PROXIED,
+    "redpill": _PROXIED,
+    "venice": Admitted(request=(RAW,), response=(RAW, "python_default"), rewritten=True),
+    "ionet": Admitted(
+        request=(RAW, "ionet_request"), response=(RAW, "python_compact", "ionet_stream")
+    ),
+}
+"""Profile -> forms. Source: the table of providers.md 2.7; 3.10 and 4 for rewritten requests."""
+
+
+def admitted(profile: str) -> Admitted:
+    """Return the forms of a profile; a profile that is not listed knows the wire bytes only."""
+    return ADMITTED.get(profile, _RAW_ONLY)
+
+
+def matching_form(
+    body: bytes, expected: bytes, forms: Sequence[Form], model: str | None = None
+) -> Form | None:
+    """Return the first of ``forms`` in which ``body`` has the SHA-256 ``expected``, or None.
+
+    ``model``: the response's model name, for ``model_renamed``.
+    """
+    for form in forms:
+        try:
+            text = _in_form(form, body, model)
+        except Inadmissible:
+            continue
+        if sha256(text).digest() == expected:
+            return form
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a chat response says about itself; nothing of it is proven.
+
+    ``stream``: server-sent events. ``done``: a line ``data: [DONE]`` was received. ``chat_id``,
+    ``model``: of the JSON object, or of the first data line that is one. ``error``: the offset of a
+    data line, or 0, where an error object stands instead of an answer; None where there is none.
+    """
+
+    stream: bool
+    done: bool
+    chat_id: str | None
+    model: str | None
+    error: int | None
+
+
+def _object(text: bytes) -> Mapping[str, Json] | None:
+    try:
+        value = parse_evidence(text)
+    except FormatError:
+        return None
+    return value if isinstance(value, Mapping) else None
+
+
+def _string(members: Mapping[str, Json] | None, name: str) -> str | None:
+    value = None if members is None else members.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _is_error(members: Mapping[str, Json] | None) -> bool:
+    if members is None:
+        return False
+    if members.get("error") is not None or members.get("finish_reason") == "error":
+        return True
+    choices = members.get("choices")
+    return isinstance(choices, Sequence) and any(
+        isinstance(choice, Mapping) and choice.get("finish_reason") == "error" for choice in choices
+    )
+
+
+def read_reply(body: bytes) -> Reply:
+    """Read a chat response far enough to know its kind, end, id and model. Never raises.
+
+    Source: providers.md 2.7 (complete stream), 2.8 (error frames).
+    """
+    first: Mapping[str, Json] | None = None
+    if _DATA.search(body) is None:
+        first = _object(body)
+        return Reply(
+            stream=False,
+            done=False,
+            chat_id=_string(first, "id"),
+            model=_string(first, "model"),
+            error=0 if _is_error(first) else None,
+        )
+    error: int | None = None
+    for found in _DATA.finditer(body):
+        stop = body.find(b"\n", found.end())
+        line = body[found.end() : stop if stop >= 0 else len(body)]
+        if first is not None and b'"error"' not in line:
+            continue
+        members = _object(line)
+        if members is None:
+            continue
+        first = first or members
+        if error is None and _is_error(members):
+            error = found.start()
+    return Reply(
+        stream=True,
+        done=_DONE.search(body) is not None,
+        chat_id=_string(first, "id"),
+        model=_string(first, "model"),
+        error=error,
+    )
