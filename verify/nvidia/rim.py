@@ -9,18 +9,31 @@ Source: nvidia.md 8, 17.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from functools import partial
+from hashlib import sha256
+from itertools import pairwise
 from typing import Final, NoReturn
 from xml.parsers import expat
 
+from verify.crypto.cache import Bounded
+from verify.crypto.ecdsa import Curve, Signed, signed_raw_by
+from verify.crypto.x509 import Certificate, load_certificate, signed_by
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
+from verify.nvidia.certificates import MAX_CERTIFICATE, Architecture, Family, issues, role_fault
+from verify.nvidia.encoding import base64_bytes, json_object, json_text, json_value
+from verify.nvidia.judging import refusals
 from verify.nvidia.spdm import OpaqueType, Report
 from verify.nvidia.xmldsig import SignedDocument, judge_digest, parse_signed_document
 
+MAX_ANSWER: Final = 1024 * 1024
+CHAIN_LENGTH: Final = 4
+FORMAT: Final = "TCG"
+"""The service's name of the SWID form (``rim_format``)."""
 MAX_RESOURCES: Final = 256
 MAX_ALTERNATIVES: Final = 64
 MAX_INDEX: Final = 255
@@ -191,3 +204,359 @@ def parse_manifest(body: bytes) -> Manifest:
             reason=Reason.GPU_RIM_NO_ACTIVE_MEASUREMENTS,
         )
     return manifest
+
+
+# --- the file --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rim:
+    """One recorded manifest, parsed and unverified.
+
+    ``recorded_id``: the id in the service's envelope, None for bare XML. ``certificates``: as
+    embedded, signer first, None in a place whose DER cannot be read.
+    """
+
+    recorded_id: str | None
+    document: SignedDocument
+    manifest: Manifest
+    certificates: tuple[Certificate | None, ...]
+
+    @property
+    def signer_serial(self) -> str:
+        """The signer's serial number in upper-case hex, empty where it cannot be read."""
+        signer = self.certificates[0]
+        return "" if signer is None else f"{signer.serial:X}"
+
+
+_RIMS: Final[Bounded[bytes, Rim]] = Bounded(64)
+
+
+def forget() -> None:
+    """Empty the cache of this module (for measurements and for tests of equal results)."""
+    _RIMS.clear()
+
+
+def _readable(encoded: bytes) -> Certificate | None:
+    if len(encoded) > MAX_CERTIFICATE:
+        return None
+    try:
+        return load_certificate(encoded)
+    except FormatError:
+        return None
+
+
+def _open_envelope(data: bytes) -> tuple[str, bytes]:
+    """Read the service's JSON answer: id and the XML inside."""
+    malformed = Reason.GPU_RIM_MALFORMED
+    body = json_object(json_value(data, malformed), malformed, "")
+    if body.get("rim_format", FORMAT) != FORMAT:
+        raise FormatError(
+            0,
+            "a manifest of another format than SWID",
+            reason=Reason.GPU_RIM_FORMAT_UNSUPPORTED,
+            path="/rim_format",
+        )
+    rim_id = json_text(body.get("id"), malformed, "/id")
+    text = json_text(body.get("rim"), malformed, "/rim")
+    return rim_id, base64_bytes(text, Reason.GPU_INPUT_ENCODING_INVALID, "/rim")
+
+
+def parse_rim(data: bytes) -> Rim:
+    """Parse a recorded manifest: the service's answer body, or the bare XML.
+
+    Raises FormatError: ``gpu.input.too_large``, ``gpu.input.encoding_invalid``,
+    ``gpu.rim.malformed``, ``gpu.rim.format_unsupported``, ``gpu.rim.dsig_profile_invalid``,
+    ``gpu.rim.schema_invalid``, ``gpu.rim.no_active_measurements``. Source: nvidia.md 8.2-8.4.
+    """
+    if len(data) > MAX_ANSWER:
+        raise FormatError(
+            MAX_ANSWER, f"{len(data)} bytes of manifest", reason=Reason.GPU_INPUT_TOO_LARGE
+        )
+    digest = sha256(data).digest()
+    known = _RIMS.get(digest)
+    if known is not None:
+        return known
+    recorded_id: str | None = None
+    xml = data
+    if data.lstrip(b" \t\r\n")[:1] == b"{":
+        recorded_id, xml = _open_envelope(data)
+    document = parse_signed_document(xml)
+    return _RIMS.put(
+        digest,
+        Rim(
+            recorded_id=recorded_id,
+            document=document,
+            manifest=parse_manifest(document.body),
+            certificates=tuple(_readable(one) for one in document.certificates),
+        ),
+    )
+
+
+# --- authenticity ----------------------------------------------------------------------------
+
+
+def judge_signature(rim: Rim) -> None:
+    """The first certificate's key signed SignedInfo. Raises Refused (``…signature_invalid``)."""
+    signer = rim.certificates[0]
+    document = rim.document
+    good = (
+        signer is not None
+        and signer.key is not None
+        and signer.curve is Curve.P384
+        and signed_raw_by(
+            signer.sha256, signer.key, document.signature, document.signed_info, Curve.P384
+        )
+        is Signed.YES
+    )
+    if not good:
+        raise Refused(
+            Reason.GPU_RIM_SIGNATURE_INVALID,
+            "the manifest's signer did not sign it",
+            got=rim.signer_serial,
+        )
+
+
+def _chain_fault(rim: Rim) -> str | None:
+    chain = [certificate for certificate in rim.certificates if certificate is not None]
+    if len(chain) != len(rim.certificates):
+        return "a certificate cannot be read"
+    if len(chain) != CHAIN_LENGTH:
+        return f"{len(chain)} certificates, not {CHAIN_LENGTH}"
+    for position, certificate in enumerate(chain):
+        fault = role_fault(certificate, signs_certificates=position > 0, below=max(position - 1, 0))
+        if fault is not None:
+            return f"position {position}: {fault}"
+    for position, (child, issuer) in enumerate(pairwise(chain)):
+        if not issues(issuer, child) or signed_by(child, issuer) is not Signed.YES:
+            return f"position {position} is not issued by position {position + 1}"
+    return None
+
+
+def judge_chain(rim: Rim) -> None:
+    """Four certificates that issue one another, each in its role.
+
+    Raises Refused (``gpu.rim.chain_invalid``). Source: nvidia.md 8.5.
+    """
+    fault = _chain_fault(rim)
+    if fault is not None:
+        raise Refused(Reason.GPU_RIM_CHAIN_INVALID, fault, got=fault)
+
+
+def judge_root(rim: Rim, roots: Collection[bytes]) -> None:
+    """The last certificate is a believed root. ``roots``: SHA-256 of DER.
+
+    Raises Refused (``gpu.rim.chain_root_untrusted``). Source: nvidia.md 8.5.
+    """
+    last = sha256(rim.document.certificates[-1]).digest()
+    if last not in roots:
+        raise Refused(
+            Reason.GPU_RIM_CHAIN_ROOT_UNTRUSTED,
+            "the signer's chain does not end at a believed root",
+            got=last.hex(),
+            expected=" or ".join(sorted(root.hex() for root in roots)),
+        )
+
+
+def judge_times(rim: Rim, as_of: datetime) -> None:
+    """All certificates of the signer's chain are valid at ``as_of``, ends included.
+
+    Raises Refused: ``gpu.rim.chain_expired``, ``gpu.rim.chain_not_yet_valid``.
+    """
+    for position, certificate in enumerate(rim.certificates):
+        if certificate is None:
+            continue
+        shown = f"{certificate.not_before.isoformat()} .. {certificate.not_after.isoformat()}"
+        if as_of > certificate.not_after:
+            raise Refused(
+                Reason.GPU_RIM_CHAIN_EXPIRED,
+                f"position {position} had expired",
+                got=shown,
+                expected=as_of.isoformat(),
+            )
+        if as_of < certificate.not_before:
+            raise Refused(
+                Reason.GPU_RIM_CHAIN_NOT_YET_VALID,
+                f"position {position} was not valid yet",
+                got=shown,
+                expected=as_of.isoformat(),
+            )
+
+
+def authenticity_refusals(
+    rim: Rim, roots: Collection[bytes], as_of: datetime
+) -> tuple[Refused, ...]:
+    """Ask whether the vendor signed this manifest and was entitled to at ``as_of``."""
+    return refusals(
+        partial(judge_digest, rim.document),
+        partial(judge_signature, rim),
+        partial(judge_chain, rim),
+        partial(judge_root, rim, roots),
+        partial(judge_times, rim, as_of),
+    )
+
+
+def valid_until(rim: Rim) -> datetime | None:
+    """Return the earliest end among the signer's certificates, for notes about other instants."""
+    return min((one.not_after for one in rim.certificates if one is not None), default=None)
+
+
+# --- which manifest for which device -----------------------------------------------------------
+
+
+def wanted_ids(report: Report, family: Family) -> dict[RimKind, str | None]:
+    """Return the manifest id per kind that a device's signed report leads to.
+
+    None where the report lacks a part of it. Source: nvidia.md 8.1.
+    """
+    version = report.vbios
+    plain = None if version is None else version.replace(".", "").upper()
+    if family.is_switch:
+        return {RimKind.SWITCH: None if plain is None else f"NV_SWITCH_BIOS_5612_0002_890_{plain}"}
+    driver = report.driver
+    product = product_of(report, family)
+    if driver is None:
+        driver_id = None
+    elif family.architecture is Architecture.BLACKWELL:
+        driver_id = f"NV_GPU_CC_DRIVER_{product}_{driver}"
+    else:
+        driver_id = f"NV_GPU_DRIVER_{product}_{driver}"
+    board = (
+        report.text(OpaqueType.PROJECT),
+        report.text(OpaqueType.PROJECT_SKU),
+        report.text(OpaqueType.CHIP_SKU),
+        plain,
+    )
+    named = [part for part in board if part is not None]
+    vbios_id = f"NV_GPU_VBIOS_{'_'.join(named)}".upper() if len(named) == len(board) else None
+    return {RimKind.DRIVER: driver_id, RimKind.VBIOS: vbios_id}
+
+
+def product_of(report: Report, family: Family) -> str:
+    """Return what ``Meta/product`` must say for a device (nvidia.md 8.6)."""
+    if family.architecture is Architecture.BLACKWELL:
+        return report.text(OpaqueType.CHIP_INFO) or family.name
+    return family.name
+
+
+def judge_id(recorded: str, wanted: str | None) -> None:
+    """The id recorded with a manifest is the one the report leads to.
+
+    Raises Refused (``gpu.rim.id_mismatch``). Source: nvidia.md 8.1.
+    """
+    if recorded != wanted:
+        raise Refused(
+            Reason.GPU_RIM_ID_MISMATCH,
+            "the manifest was fetched under another id than the report leads to",
+            got=recorded,
+            expected=wanted or "",
+        )
+
+
+def judge_product(manifest: Manifest, report: Report, family: Family) -> None:
+    """The manifest is for this chip. Raises Refused (``gpu.rim.product_mismatch``)."""
+    wanted = (product_of(report, family), "SWITCH" if family.is_switch else "GPU")
+    if (manifest.product, manifest.edition) != wanted:
+        raise Refused(
+            Reason.GPU_RIM_PRODUCT_MISMATCH,
+            "the manifest is for another product",
+            got=f"{manifest.product} {manifest.edition}",
+            expected=" ".join(wanted),
+        )
+
+
+def judge_version(manifest: Manifest, report: Report, kind: RimKind) -> None:
+    """The manifest is for this firmware version, compared without regard to ASCII case.
+
+    Raises Refused (``gpu.rim.version_mismatch``). Source: nvidia.md 8.6.
+    """
+    wanted = (report.driver if kind is RimKind.DRIVER else report.vbios) or ""
+    if not wanted or not manifest.version.isascii() or manifest.version.lower() != wanted.lower():
+        raise Refused(
+            Reason.GPU_RIM_VERSION_MISMATCH,
+            "the manifest is for another version",
+            got=manifest.version,
+            expected=wanted,
+        )
+
+
+def judge_indices(driver: Manifest, vbios: Manifest) -> None:
+    """No index is active in both manifests of a GPU. Raises Refused (``…index_conflict``)."""
+    both = {one.index for one in driver.active} & {one.index for one in vbios.active}
+    if both:
+        raise Refused(
+            Reason.GPU_RIM_INDEX_CONFLICT,
+            "driver and VBIOS manifest govern the same measurement",
+            got=", ".join(str(index) for index in sorted(both)),
+        )
+
+
+# --- comparison ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What a comparison found, by manifest index. ``skipped``: index 35 with NVDEC0 disabled."""
+
+    kind: RimKind
+    active: int
+    skipped: tuple[int, ...]
+    matched: tuple[int, ...]
+    mismatched: tuple[int, ...]
+    missing: tuple[int, ...]
+
+    @property
+    def compared(self) -> int:
+        """How many entries were compared with a block."""
+        return len(self.matched) + len(self.mismatched)
+
+
+def compare(manifest: Manifest, report: Report, kind: RimKind) -> Comparison:
+    """Compare every active entry with its block (block = index + 1); any alternative may match.
+
+    Source: nvidia.md 8.7.
+    """
+    skipped: list[int] = []
+    matched: list[int] = []
+    mismatched: list[int] = []
+    missing: list[int] = []
+    for entry in manifest.active:
+        if entry.index == NVDEC0_INDEX and report.nvdec0_disabled:
+            skipped.append(entry.index)
+        elif entry.index >= len(report.blocks):
+            missing.append(entry.index)
+        elif report.blocks[entry.index] in entry.alternatives:
+            matched.append(entry.index)
+        else:
+            mismatched.append(entry.index)
+    return Comparison(
+        kind=kind,
+        active=len(manifest.active),
+        skipped=tuple(skipped),
+        matched=tuple(matched),
+        mismatched=tuple(mismatched),
+        missing=tuple(missing),
+    )
+
+
+def comparison_refusals(comparison: Comparison, signer_serial: str) -> tuple[Refused, ...]:
+    """Return what a comparison contradicts, naming the indices and the manifest's signer.
+
+    Codes: ``gpu.measurement.missing_block``, ``gpu.measurement.mismatch``. Source: nvidia.md 8.7.
+    """
+    found: list[Refused] = []
+    for indices, reason, what in (
+        (comparison.missing, Reason.GPU_MEASUREMENT_MISSING_BLOCK, "the report lacks blocks"),
+        (comparison.mismatched, Reason.GPU_MEASUREMENT_MISMATCH, "measurements differ"),
+    ):
+        if indices:
+            listed = ", ".join(str(index) for index in indices)
+            found.append(
+                Refused(
+                    reason,
+                    f"{what} that the {comparison.kind.value} manifest governs",
+                    got=f"{comparison.kind.value} index {listed}",
+                    expected=f"manifest signed by {signer_serial}",
+                )
+            )
+    return tuple(found)

@@ -10,7 +10,6 @@ Source: nvidia.md 8.4, 17.
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -19,6 +18,7 @@ from xml.parsers import expat
 
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
+from verify.wire import base64
 
 MAX_DOCUMENT: Final = 256 * 1024
 MAX_DEPTH: Final = 16
@@ -303,11 +303,9 @@ def _decoded(node: _Node, *, length: int | None = None) -> bytes:
     _children(node)
     text = node.text.translate({0x20: None, 0x09: None, 0x0A: None, 0x0D: None})
     try:
-        raw = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
-    except (binascii.Error, ValueError) as error:
-        raise _profile(f"{node.local} is not base64") from error
-    if binascii.b2a_base64(raw, newline=False).decode("ascii") != text:
-        raise _profile(f"{node.local} is not canonical base64")
+        raw = base64.decode(text)
+    except FormatError as error:
+        raise _profile(f"{node.local}: {error.what}") from error
     if length is not None and len(raw) != length:
         raise _profile(f"{node.local} has {len(raw)} bytes, not {length}")
     return raw

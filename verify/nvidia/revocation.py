@@ -1,0 +1,463 @@
+"""Recorded OCSP answers and revocation lists, replayed at the instant judged.
+
+"Good" is weak: for device issuers the vendor answers good for unknown serial numbers, and the leaf
+is never covered. No genuine answer of the vendor's responder was at hand when this was written: the
+code follows RFC 6960, RFC 5280 and nvidia.md 9, and was tried on simulated answers only.
+
+Source: nvidia.md 9, 17.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from functools import partial
+from typing import Final, TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.x509 import ocsp
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from verify.crypto.ecdsa import Signed
+from verify.crypto.x509 import (
+    Certificate,
+    RevocationList,
+    load_certificate,
+    load_revocation_list,
+    signed_by,
+)
+from verify.engine.errors import FormatError, Refused
+from verify.engine.reason import Reason
+from verify.nvidia.certificates import issues
+from verify.nvidia.judging import refusals
+
+MAX_OCSP: Final = 64 * 1024
+MAX_CRL: Final = 8 * 1024 * 1024
+DEFAULT_LIFE: Final = timedelta(hours=1)
+"""How long an answer without nextUpdate counts, from its thisUpdate."""
+
+_OID_EXTENDED_KEY_USAGE: Final = "2.5.29.37"
+_CERTID_HASHES: Final = {"sha1": hashlib.sha1, "sha256": hashlib.sha256, "sha384": hashlib.sha384}
+_SIGNATURE_HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+_RSA_BITS: Final = 2048
+
+T = TypeVar("T")
+
+
+class CertStatus(Enum):
+    """What a responder says about one certificate."""
+
+    GOOD = "good"
+    REVOKED = "revoked"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertId:
+    """Which certificate is meant: hash name, hashes of issuer name and key, serial number."""
+
+    algorithm: str
+    name_hash: bytes
+    key_hash: bytes
+    serial: int
+
+    def means(self, child: Certificate, issuer: Certificate) -> bool:
+        """Whether it means ``child`` as issued by ``issuer``: every part is computed again."""
+        new = _CERTID_HASHES.get(self.algorithm)
+        if new is None or issuer.key is None or self.serial != child.serial:
+            return False
+        point = issuer.key.public_bytes(
+            serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
+        )
+        return (
+            self.name_hash == new(child.issuer).digest()
+            and issues(issuer, child)
+            and self.key_hash == new(point).digest()
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OcspRequest:
+    """A recorded request: which certificate was asked about, and the nonce sent, if any."""
+
+    identifier: CertId
+    nonce: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OcspSingle:
+    """A responder's words about one certificate. ``hold``: revocation reason certificate_hold."""
+
+    identifier: CertId
+    status: CertStatus
+    revoked_at: datetime | None
+    hold: bool
+    this_update: datetime
+    next_update: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OcspResponse:
+    """A recorded response, read completely. ``status``: of the outer message, 0 is successful.
+
+    The other members are empty unless it is. ``responder_name``, ``responder_key_hash``: exactly
+    one is set. ``signed``: the DER under the signature.
+    """
+
+    status: int
+    singles: tuple[OcspSingle, ...] = ()
+    nonce: bytes | None = None
+    responder_name: bytes | None = None
+    responder_key_hash: bytes | None = None
+    certificates: tuple[bytes, ...] = ()
+    signed: bytes = b""
+    signature: bytes = b""
+    hash_algorithm: hashes.HashAlgorithm | None = None
+
+
+def _sealed(read: Callable[[], T], what: str) -> T:
+    """Call the library; whatever it throws, a Rust panic included, becomes a FormatError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return read()
+    except (KeyboardInterrupt, SystemExit, MemoryError, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  (a Rust panic derives from BaseException alone)
+        raise FormatError(
+            0, f"{what}: {type(error).__name__}", reason=Reason.GPU_OCSP_MALFORMED
+        ) from None
+
+
+def _identifier(item: ocsp.OCSPRequest | ocsp.OCSPSingleResponse) -> CertId:
+    return CertId(
+        algorithm=item.hash_algorithm.name,
+        name_hash=item.issuer_name_hash,
+        key_hash=item.issuer_key_hash,
+        serial=item.serial_number,
+    )
+
+
+def _nonce(extensions: x509.Extensions) -> bytes | None:
+    for extension in extensions:
+        if isinstance(extension.value, x509.OCSPNonce):
+            return extension.value.nonce
+    return None
+
+
+def _check_size(data: bytes) -> None:
+    if len(data) > MAX_OCSP:
+        raise FormatError(MAX_OCSP, f"{len(data)} bytes of OCSP", reason=Reason.GPU_INPUT_TOO_LARGE)
+
+
+def parse_ocsp_request(data: bytes) -> OcspRequest:
+    """Parse a recorded OCSP request about one certificate.
+
+    Raises FormatError: ``gpu.input.too_large``, ``gpu.ocsp.malformed``. Source: nvidia.md 9.2.
+    """
+    _check_size(data)
+
+    def read() -> OcspRequest:
+        request = ocsp.load_der_ocsp_request(data)
+        return OcspRequest(identifier=_identifier(request), nonce=_nonce(request.extensions))
+
+    return _sealed(read, "not an OCSP request")
+
+
+def _read_single(single: ocsp.OCSPSingleResponse) -> OcspSingle:
+    status = CertStatus[single.certificate_status.name]
+    return OcspSingle(
+        identifier=_identifier(single),
+        status=status,
+        revoked_at=single.revocation_time_utc if status is CertStatus.REVOKED else None,
+        hold=single.revocation_reason is x509.ReasonFlags.certificate_hold
+        if status is CertStatus.REVOKED
+        else False,
+        this_update=single.this_update_utc,
+        next_update=single.next_update_utc,
+    )
+
+
+def _read_response(data: bytes) -> OcspResponse:
+    response = ocsp.load_der_ocsp_response(data)
+    if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
+        return OcspResponse(status=response.response_status.value)
+    name = response.responder_name
+    return OcspResponse(
+        status=0,
+        singles=tuple(_read_single(single) for single in response.responses),
+        nonce=_nonce(response.extensions),
+        responder_name=None if name is None else name.public_bytes(),
+        responder_key_hash=response.responder_key_hash,
+        certificates=tuple(
+            certificate.public_bytes(serialization.Encoding.DER)
+            for certificate in response.certificates
+        ),
+        signed=response.tbs_response_bytes,
+        signature=response.signature,
+        hash_algorithm=response.signature_hash_algorithm,
+    )
+
+
+def parse_ocsp_response(data: bytes) -> OcspResponse:
+    """Parse a recorded OCSP response.
+
+    Raises FormatError: ``gpu.input.too_large``, ``gpu.ocsp.malformed``. Source: nvidia.md 9.3.
+    """
+    _check_size(data)
+    return _sealed(partial(_read_response, data), "not an OCSP response")
+
+
+# --- OCSP --------------------------------------------------------------------------------------
+
+
+def judge_status(response: OcspResponse) -> None:
+    """The responder answered. Raises Refused (``gpu.ocsp.response_status``)."""
+    if response.status:
+        raise Refused(
+            Reason.GPU_OCSP_RESPONSE_STATUS,
+            "the responder gave no answer",
+            got=str(response.status),
+            expected="0 (successful)",
+        )
+
+
+def single_about(response: OcspResponse, child: Certificate, issuer: Certificate) -> OcspSingle:
+    """Return the one single response about ``child``.
+
+    Raises Refused (``gpu.ocsp.certid_mismatch``) where there is none, or more than one.
+    """
+    found = [single for single in response.singles if single.identifier.means(child, issuer)]
+    if len(found) != 1:
+        raise Refused(
+            Reason.GPU_OCSP_CERTID_MISMATCH,
+            "the response does not speak once of the certificate asked about",
+            got=f"{len(found)} of {len(response.singles)}",
+            expected=f"serial {child.serial:X}",
+        )
+    return found[0]
+
+
+def responder_of(response: OcspResponse, issuer: Certificate, as_of: datetime) -> Certificate:
+    """Return the certificate that may sign the response: the issuer, or one it delegated to.
+
+    Raises Refused (``gpu.ocsp.responder_untrusted``). Source: nvidia.md 9.3, step 3.
+    """
+    if _is_named(response, issuer):
+        return issuer
+    for encoded in response.certificates:
+        try:
+            candidate = load_certificate(encoded)
+        except FormatError:
+            continue
+        if not _is_named(response, candidate):
+            continue
+        if (
+            issues(issuer, candidate)
+            and signed_by(candidate, issuer) is Signed.YES
+            and _may_sign_ocsp(candidate)
+            and candidate.not_before <= as_of <= candidate.not_after
+        ):
+            return candidate
+    raise Refused(
+        Reason.GPU_OCSP_RESPONDER_UNTRUSTED,
+        "the response is signed neither by the issuer nor by its delegate of that time",
+        got=(response.responder_name or response.responder_key_hash or b"").hex(),
+    )
+
+
+def _is_named(response: OcspResponse, certificate: Certificate) -> bool:
+    """Whether the response names this certificate as its responder."""
+    if response.responder_name is not None:
+        return response.responder_name == certificate.subject
+    return response.responder_key_hash == _key_hash(certificate)
+
+
+def _key_hash(certificate: Certificate) -> bytes | None:
+    try:
+        identifier = x509.SubjectKeyIdentifier.from_public_key(certificate.native.public_key())
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+    return identifier.digest
+
+
+def _may_sign_ocsp(certificate: Certificate) -> bool:
+    if _OID_EXTENDED_KEY_USAGE not in certificate.extensions:
+        return False
+    usage = certificate.native.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+    return ExtendedKeyUsageOID.OCSP_SIGNING in usage.value
+
+
+def judge_signature(response: OcspResponse, responder: Certificate) -> None:
+    """The responder signed the response data. Raises Refused (``gpu.ocsp.signature_invalid``)."""
+    algorithm = response.hash_algorithm
+    good = False
+    if isinstance(algorithm, _SIGNATURE_HASHES):
+        try:
+            key = responder.native.public_key()
+            if isinstance(key, ec.EllipticCurvePublicKey):
+                key.verify(response.signature, response.signed, ec.ECDSA(algorithm))
+                good = True
+            elif isinstance(key, rsa.RSAPublicKey) and key.key_size >= _RSA_BITS:
+                key.verify(response.signature, response.signed, padding.PKCS1v15(), algorithm)
+                good = True
+        except (InvalidSignature, ValueError, TypeError, OverflowError, UnsupportedAlgorithm):
+            good = False
+    if not good:
+        raise Refused(Reason.GPU_OCSP_SIGNATURE_INVALID, "the responder did not sign this response")
+
+
+def judge_fresh(single: OcspSingle, as_of: datetime) -> None:
+    """The answer was current at ``as_of``, ends included. Raises Refused (``gpu.ocsp.stale``)."""
+    end = single.next_update or single.this_update + DEFAULT_LIFE
+    if not single.this_update <= as_of <= end:
+        raise Refused(
+            Reason.GPU_OCSP_STALE,
+            "the answer does not cover the instant judged",
+            got=f"{single.this_update.isoformat()} .. {end.isoformat()}",
+            expected=as_of.isoformat(),
+        )
+
+
+def judge_nonce(response: OcspResponse, request: OcspRequest | None) -> None:
+    """A nonce that was sent came back. Raises Refused (``gpu.ocsp.nonce_mismatch``)."""
+    if request is not None and request.nonce is not None and response.nonce != request.nonce:
+        raise Refused(
+            Reason.GPU_OCSP_NONCE_MISMATCH,
+            "the response answers another request",
+            got="no nonce" if response.nonce is None else response.nonce.hex(),
+            expected=request.nonce.hex(),
+        )
+
+
+def revoked_later(single: OcspSingle, as_of: datetime) -> bool:
+    """Whether the certificate was revoked only after ``as_of``: a note, not a failure."""
+    return single.revoked_at is not None and single.revoked_at > as_of
+
+
+def judge_standing(single: OcspSingle, as_of: datetime, *, allow_hold: bool) -> None:
+    """The certificate was not revoked at ``as_of``.
+
+    ``allow_hold``: whether a certificate on hold is tolerated (manifest signers, by policy). Raises
+    Refused: ``gpu.ocsp.revoked``, ``gpu.ocsp.on_hold``, ``gpu.ocsp.unknown``.
+    """
+    if single.status is CertStatus.UNKNOWN:
+        raise Refused(Reason.GPU_OCSP_UNKNOWN, "the responder does not know the certificate")
+    if single.status is CertStatus.GOOD or revoked_later(single, as_of):
+        return
+    when = "" if single.revoked_at is None else single.revoked_at.isoformat()
+    if not single.hold:
+        raise Refused(Reason.GPU_OCSP_REVOKED, "the certificate was revoked", got=when)
+    if not allow_hold:
+        raise Refused(Reason.GPU_OCSP_ON_HOLD, "the certificate was on hold", got=when)
+
+
+def ocsp_refusals(
+    response: OcspResponse,
+    request: OcspRequest | None,
+    child: Certificate,
+    issuer: Certificate,
+    as_of: datetime,
+    *,
+    allow_hold: bool = False,
+) -> tuple[Refused, ...]:
+    """Replay one recorded answer about ``child`` at ``as_of`` (nvidia.md 9.3, steps 1 to 6)."""
+    silent = refusals(partial(judge_status, response))
+    if silent:
+        return silent
+
+    def signature() -> None:
+        judge_signature(response, responder_of(response, issuer, as_of))
+
+    def fresh() -> None:
+        judge_fresh(single_about(response, child, issuer), as_of)
+
+    def standing() -> None:
+        judge_standing(single_about(response, child, issuer), as_of, allow_hold=allow_hold)
+
+    named = refusals(partial(single_about, response, child, issuer))
+    return (
+        *named,
+        *refusals(signature),
+        *(() if named else refusals(fresh)),
+        *refusals(partial(judge_nonce, response, request)),
+        *(() if named else refusals(standing)),
+    )
+
+
+# --- CRL -----------------------------------------------------------------------------------------
+
+
+def parse_crl(data: bytes) -> RevocationList:
+    """Parse a recorded revocation list (DER); one with any critical extension is not read.
+
+    Raises FormatError: ``gpu.input.too_large``, ``gpu.crl.malformed``. Source: nvidia.md 9.3.
+    """
+    if len(data) > MAX_CRL:
+        raise FormatError(
+            MAX_CRL, f"{len(data)} bytes of revocation list", reason=Reason.GPU_INPUT_TOO_LARGE
+        )
+    try:
+        found = load_revocation_list(data, limit=MAX_CRL)
+    except FormatError as error:
+        raise FormatError(error.offset, error.what, reason=Reason.GPU_CRL_MALFORMED) from error
+    critical = sorted(oid for oid, one in found.extensions.items() if one.critical)
+    if critical:
+        raise FormatError(0, f"critical extension {critical[0]}", reason=Reason.GPU_CRL_MALFORMED)
+    return found
+
+
+def judge_crl_signature(crl: RevocationList, issuer: Certificate) -> None:
+    """The issuer, entitled to do so, signed the list. Raises ``gpu.crl.signature_invalid``."""
+    if (
+        crl.issuer != issuer.subject
+        or not issuer.may_sign_crls
+        or signed_by(crl, issuer) is not Signed.YES
+    ):
+        raise Refused(
+            Reason.GPU_CRL_SIGNATURE_INVALID,
+            "the list is not signed by the issuer of the certificate",
+        )
+
+
+def judge_crl_fresh(crl: RevocationList, as_of: datetime) -> None:
+    """The list was current at ``as_of``, ends included. Raises Refused (``gpu.crl.stale``)."""
+    end = crl.next_update
+    if end is None or not crl.this_update <= as_of <= end:
+        raise Refused(
+            Reason.GPU_CRL_STALE,
+            "the list does not cover the instant judged",
+            got=f"{crl.this_update.isoformat()} .. {'' if end is None else end.isoformat()}",
+            expected=as_of.isoformat(),
+        )
+
+
+def judge_unlisted(crl: RevocationList, child: Certificate, as_of: datetime) -> None:
+    """The certificate is not listed with a date up to ``as_of``. Raises ``gpu.crl.revoked``."""
+    if child.serial not in crl.revoked:
+        return
+    entry = crl.native.get_revoked_certificate_by_serial_number(child.serial)
+    if entry is None or entry.revocation_date_utc <= as_of:
+        raise Refused(
+            Reason.GPU_CRL_REVOKED,
+            "the certificate is on the list",
+            got=f"serial {child.serial:X}",
+        )
+
+
+def crl_refusals(
+    crl: RevocationList, children: Sequence[Certificate], issuer: Certificate, as_of: datetime
+) -> tuple[Refused, ...]:
+    """Replay one recorded list for the certificates that ``issuer`` issued."""
+    return refusals(
+        partial(judge_crl_signature, crl, issuer),
+        partial(judge_crl_fresh, crl, as_of),
+        *(partial(judge_unlisted, crl, child, as_of) for child in children),
+    )
