@@ -1,0 +1,121 @@
+"""`teebundle`: command line of the capture side; what only reads is that of `teebundle-verify`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from verify.cli.arguments import wants_help
+from verify.cli.console import (
+    add_reading_commands,
+    help_of,
+    new_app,
+    print_text,
+    run_app,
+    show_version,
+)
+from verify.cli.guard import guarded
+from verify.cli.output import colour_wanted, say
+from verify.cli.verification import verify_words
+from verify.engine.errors import UsageError
+
+PROGRAM = "teebundle"
+
+app = new_app("Evidence that lasts for confidential AI: signed bundles and an offline verifier.")
+add_reading_commands(app, PROGRAM)
+policy_app = new_app("Policies: write one from a default, check one.")
+app.add_typer(policy_app, name="policy")
+
+
+def main() -> int:
+    """Run the command line and return the exit code (verification.md 8)."""
+    words = sys.argv[1:]
+    return guarded(lambda: run(words), words)
+
+
+def run(words: list[str]) -> int:
+    """Dispatch one call; ``verify`` is the same function as that of `teebundle-verify`."""
+    if words[:1] == ["verify"] and not wants_help(words[1:]):
+        return verify_words(words[1:])
+    return run_app(app, words, PROGRAM)
+
+
+def passphrase_of(variable: str | None) -> bytes | None:
+    """Return the passphrase held by an environment variable. Raises UsageError if it has none."""
+    if variable is None:
+        return None
+    value = os.environ.get(variable)
+    if not value:
+        message = f"the environment variable {variable} holds no passphrase"
+        raise UsageError(message)
+    return value.encode()
+
+
+@app.command(
+    "keygen",
+    help=help_of(
+        r"""Make a capture key: signer.key (mode 0600, keep it secret) and signer.pub.
+
+    \b
+    Examples:
+      {program} keygen --out keys
+      {program} keygen --out keys --algorithm p256 --passphrase-env KEY_PASSPHRASE
+    """,
+        PROGRAM,
+    ),
+)
+def keygen(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write to.")],
+    algorithm: Annotated[
+        str, typer.Option("--algorithm", metavar="ed25519|p256", help="Kind of key.")
+    ] = "ed25519",
+    passphrase_env: Annotated[
+        str | None,
+        typer.Option("--passphrase-env", metavar="NAME", help="Variable with a passphrase."),
+    ] = None,
+) -> None:
+    """Make a capture key."""
+    from bundle.keys import generate, key_id, write_pair  # noqa: PLC0415  (help does not need it)
+
+    match algorithm:
+        case "ed25519" | "p256":
+            signer = generate(algorithm)
+        case _:
+            message = f"{algorithm!r} is neither ed25519 nor p256"
+            raise typer.BadParameter(message, param_hint="--algorithm")
+    private, public = write_pair(out, signer, passphrase_of(passphrase_env))
+    print_text(f"{key_id(signer.spki())}\n")
+    say(f"private key {private} (keep it secret), public key {public} (--signer {public})")
+
+
+@app.command(
+    "demo",
+    help=help_of(
+        r"""Verify a shipped bundle, change one bit of a copy, and see what changes. Offline.
+
+    \b
+    Example:
+      {program} demo
+    """,
+        PROGRAM,
+    ),
+)
+def demo() -> None:
+    """Run the demo."""
+    from bundle import demo as shipped  # noqa: PLC0415  (help does not need it)
+
+    raise typer.Exit(shipped.run(print_text, colour=colour_wanted()))
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    del version

@@ -1,0 +1,116 @@
+"""Commands that only look: show, explain, catalogue, trust show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+
+from verify.checks.catalogue import CATALOGUE, CATALOGUE_ID
+from verify.checks.inputs import Inputs
+from verify.cli.files import BUNDLE_LIMIT, read_file
+from verify.cli.loading import trust_of
+from verify.engine.check import Check
+from verify.engine.errors import FormatError, MalformedInput, TeebundleError, UsageError
+from verify.engine.outcome import shown
+from verify.engine.report import catalogue_digest
+from verify.render import explain, recipes, show, trust
+
+
+def opened(path: str) -> show.Contents:
+    """Read a bundle for showing: its Statement and bytes, nothing verified.
+
+    Raises UsageError, MalformedInput (kind bundle).
+    """
+    from verify.api import open_unverified  # noqa: PLC0415  (most commands here open no bundle)
+
+    data = read_file(path, BUNDLE_LIMIT, "bundle")
+    try:
+        found = open_unverified(data)
+    except MalformedInput as error:
+        if error.file is None:
+            error.file = path
+        raise
+    return show.Contents(
+        bundle_id=found.bundle_id,
+        file_sha256=sha256(data).hexdigest(),
+        signatures=found.signatures,
+        attachments=found.attachments,
+        evidence=found.evidence,
+    )
+
+
+def claimed_profile(path: str) -> str | None:
+    """Return the profile a bundle claims, or None where it cannot be read that far."""
+    try:
+        return opened(path).evidence.statement.profile
+    except TeebundleError:
+        return None
+
+
+def device_key(chain: bytes) -> str:
+    """Return the public key of a device chain's leaf as PEM, or why it cannot be read."""
+    from verify.nvidia.certificates import (  # noqa: PLC0415  (only --gpu-keys needs it)
+        parse_chain,
+        public_key_pem,
+    )
+
+    try:
+        return public_key_pem(parse_chain(chain))
+    except FormatError as error:
+        return f"not a device chain: {shown(error.what)}"
+
+
+def shown_bundle(path: str, form: str, *, signature: bool, quote: bool, gpu_keys: bool) -> str:
+    """Return what ``show`` prints."""
+    contents = opened(path)
+    parts: list[Callable[[], str]] = []
+    if signature:
+        parts.append(lambda: show.signatures(contents.evidence))
+    if quote:
+        parts.append(lambda: show.quotes(contents.evidence))
+    if gpu_keys:
+        parts.append(lambda: show.gpu_keys(contents.evidence, device_key))
+    if parts:
+        return "\n".join(part() for part in parts)
+    if form == "json":
+        return json.dumps(show.document(contents), ensure_ascii=False, indent=1) + "\n"
+    return show.summary(contents)
+
+
+def _check(name: str) -> Check[Inputs]:
+    for check in CATALOGUE:
+        if check.id == name:
+            return check
+    family = name.partition(".")[0]
+    near = [check.id for check in CATALOGUE if check.id.partition(".")[0] == family]
+    hint = f"; there are {', '.join(near)}" if near else "; `catalogue` lists them all"
+    message = f"no check is called {shown(name)}{hint}"
+    raise UsageError(message)
+
+
+def explained_check(name: str, bundle: str | None) -> str:
+    """Return what ``explain CHECK [BUNDLE]`` prints."""
+    check = _check(name)
+    artifacts = None if bundle is None else opened(bundle).evidence.statement.artifacts
+    return explain.explained(check, artifacts)
+
+
+def explained_recipe(name: str) -> str:
+    """Return what ``explain --recipe NAME`` prints."""
+    if name not in recipes.RECIPES:
+        message = f"no recipe is called {shown(name)}; there are {', '.join(recipes.RECIPES)}"
+        raise UsageError(message)
+    return recipes.recipe_text(name)
+
+
+def catalogue_listing(form: str) -> str:
+    """Return what ``catalogue`` prints."""
+    if form == "json":
+        return explain.catalogue_json(CATALOGUE, CATALOGUE_ID, catalogue_digest(CATALOGUE))
+    return explain.catalogue_text(CATALOGUE)
+
+
+def trust_listing(files: tuple[str, ...], signers: tuple[str, ...]) -> str:
+    """Return what ``trust show`` prints."""
+    return trust.listing(trust_of(files, signers))
