@@ -6,9 +6,10 @@ the command line read once. Source: verification.md 4.2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+
+from verify.engine.value import value
 
 
 class AsOfSource(Enum):
@@ -27,7 +28,7 @@ def whole_seconds(instant: datetime) -> datetime:
     return instant.astimezone(UTC).replace(microsecond=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AsOf:
     """What was asked for. Build with `capture`, `at` or `now`."""
 
@@ -57,7 +58,7 @@ class AsOf:
         return cls(source=AsOfSource.NOW, instant=clock)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AsOfInstant:
     """Fact of ``time.as_of``: the one instant for every window below.
 

@@ -9,9 +9,7 @@ Source: verification.md 5.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import yaml
@@ -28,7 +26,8 @@ from yaml.events import (
 )
 
 from verify.engine.errors import InputCode
-from verify.wire.members import below
+from verify.engine.value import field, value
+from verify.wire.members import DIGITS, LOWER, below, made_of
 
 if TYPE_CHECKING:
     from yaml._yaml import Mark as FastMark
@@ -37,20 +36,14 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 16
 
-_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,15}")
-_WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]*")
-_KEY: Final = re.compile(r"[a-z][a-z0-9_]*")
-_FORBIDDEN: Final = re.compile(
-    "[^\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]"
-)
-_LINE_SEPARATORS: Final = re.compile("[\u2028\u2029\ufeff]|\r(?!\n)")
+_LETTERS: Final = LOWER + LOWER.upper() + "_"
 _RESOLVED: Final = frozenset(
     {"true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf"}
 )
 """Words that some YAML 1.1 or 1.2 resolver reads as no string, compared in lower case."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Document:
     """A parsed YAML document: plain maps, lists, texts, numbers, booleans.
 
@@ -70,6 +63,23 @@ class YamlRefusal(Exception):  # noqa: N818  (a refusal of this module's grammar
         self.line = line
         self.what = what
         self.pointer = pointer
+
+
+def _is_number(text: str) -> bool:
+    return made_of(text, DIGITS) and (text == "0" or (0 < len(text) <= 16 and text[0] != "0"))
+
+
+def _is_word(text: str) -> bool:
+    return (
+        text != ""
+        and text[0] in _LETTERS
+        and made_of(text, _LETTERS + DIGITS + ".:/-")
+        and text.lower() not in _RESOLVED
+    )
+
+
+def _is_key(text: str) -> bool:
+    return text != "" and text[0] in LOWER and made_of(text, LOWER + DIGITS + "_")
 
 
 def _line(mark: Mark | FastMark | None) -> int:
@@ -123,7 +133,7 @@ class _Constructor:
             line = _line(event.start_mark)
             key = self._value(event, below(pointer, "?"), depth + 1)
             del self.lines[below(pointer, "?")]
-            if not isinstance(key, str) or _KEY.fullmatch(key) is None:
+            if not isinstance(key, str) or not _is_key(key):
                 raise YamlRefusal(
                     "input.yaml", line, "keys are words of a-z, 0-9 and _, a letter first", pointer
                 )
@@ -140,9 +150,9 @@ class _Constructor:
             return text
         if text in ("true", "false"):
             return text == "true"
-        if _NUMBER.fullmatch(text) is not None:
+        if _is_number(text):
             return int(text)
-        if _WORD.fullmatch(text) is not None and text.lower() not in _RESOLVED:
+        if _is_word(text):
             return text
         line = _line(event.start_mark)
         if not text:
@@ -156,6 +166,12 @@ class _Constructor:
         )
 
 
+def _unwanted(character: str) -> str:
+    if character == "\t":
+        return "tabs are not allowed"
+    return f"the character U+{ord(character):04X} is not allowed"
+
+
 def _text(data: bytes) -> str:
     """Decode and look for characters that no policy needs."""
     if not data.strip():
@@ -167,15 +183,11 @@ def _text(data: bytes) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise YamlRefusal("input.encoding", line, "not UTF-8") from None
-    for pattern in (_FORBIDDEN, _LINE_SEPARATORS):
-        match = pattern.search(text)
-        if match is not None:
-            line = text.count("\n", 0, match.start()) + 1
-            point = ord(match.group())
-            what = (
-                "tabs are not allowed" if point == 9 else f"character U+{point:04X} is not allowed"
-            )
-            raise YamlRefusal("input.yaml", line, what)
+    if not text.replace("\r\n", "").replace("\n", "").isprintable():
+        for number, part in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
+            for character in part:
+                if not character.isprintable():
+                    raise YamlRefusal("input.yaml", number, _unwanted(character))
     return text
 
 

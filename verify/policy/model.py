@@ -7,28 +7,28 @@ refuses a file that leaves anything open. Source: verification.md 5.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
 from verify.engine.check import Mode, Ruling
+from verify.engine.value import field, value
 
 # --- rules for single fields -----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Set:
     """Decided by the pin sets: all fields of one set must match."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AnyOf:
     """The field equals one of ``values``. No value: no reference was given, which is a gap."""
 
     values: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Masked:
     """``field & mask == value``, byte by byte."""
 
@@ -36,24 +36,24 @@ class Masked:
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Zero:
     """All bytes are zero."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Bound:
     """Judged by the check ``by``, which this policy neither waives nor excludes."""
 
     by: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Release:
     """Must equal the value of the verified release statement (``sigstore.release``)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Ignore:
     """Not judged; listed in the report with the reason."""
 
@@ -63,7 +63,7 @@ class Ignore:
 FieldRule = Set | AnyOf | Masked | Zero | Bound | Release | Ignore
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AnyText:
     """A derived text (driver, VBIOS) equals one of ``values``; none: no reference was given."""
 
@@ -117,7 +117,7 @@ def wanted(rule: FieldRule) -> str:
             return "not judged"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class PinSet:
     """One accepted combination: every field must match one of its values."""
 
@@ -148,7 +148,7 @@ class Level(Enum):
         return list(Level).index(self)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Signers:
     """Whose bundle signature counts. ``accept``: ``name:…`` or key ids of trust entries."""
 
@@ -157,7 +157,7 @@ class Signers:
     distinct_operators: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AttachmentRules:
     """Whose attachments count, which kinds must be there."""
 
@@ -166,7 +166,7 @@ class AttachmentRules:
     require_custody_chain: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TimeRules:
     """Durations are seconds, ``clock_error_ms`` milliseconds."""
 
@@ -180,7 +180,7 @@ class TimeRules:
     clock_error_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SessionRules:
     """How the capture must have been made."""
 
@@ -191,7 +191,7 @@ class SessionRules:
     allow_attest_after_chat: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TrustRules:
     """``accept_added``: vendor purposes for which user-added anchors count."""
 
@@ -199,7 +199,7 @@ class TrustRules:
     max_snapshot_age_days: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Tolerated:
     """A role whose bytes may be absent, and why."""
 
@@ -207,7 +207,7 @@ class Tolerated:
     because: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class RedactionRules:
     """Which absences are acceptable."""
 
@@ -219,7 +219,7 @@ class RedactionRules:
         return any(entry.role == role for entry in self.tolerate)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Counts:
     """How many items; None: any number."""
 
@@ -229,7 +229,7 @@ class Counts:
     switch_exact: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SubjectRule:
     """Mode of a subject (`verify.engine.check.Mode`); ``because`` is empty where required."""
 
@@ -237,7 +237,7 @@ class SubjectRule:
     because: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Waiver:
     """Silence of one check forgiven, by name and with a reason. Never forgives a contradiction."""
 
@@ -248,7 +248,7 @@ class Waiver:
 # --- knobs of the subjects -------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AllowedFinding:
     """An attribute finding (``tdx.policy.td_…``) this policy lets stand, and why."""
 
@@ -256,7 +256,7 @@ class AllowedFinding:
     because: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TdxRules:
     """TDX and SGX quotes: accepted structures, patch levels, attributes, registers (tdx.md 9).
 
@@ -283,7 +283,7 @@ class TdxRules:
 FlagRule = Literal["required", "forbidden", "any"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SnpRules:
     """SEV-SNP reports (sev-snp.md 11). None stands for the word ``any``.
 
@@ -313,7 +313,7 @@ class SnpRules:
     sets: tuple[PinSet, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class NitroRules:
     """Nitro documents (sev-snp.md 17)."""
 
@@ -322,7 +322,7 @@ class NitroRules:
     sets: tuple[PinSet, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class VtpmRules:
     """Paravisor and TPM evidence (sev-snp.md 16)."""
 
@@ -330,7 +330,7 @@ class VtpmRules:
     sets: tuple[PinSet, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class EventLogRules:
     """``compose_hashes``: accepted SHA-256 of the compose text; none: no reference was given."""
 
@@ -338,19 +338,19 @@ class EventLogRules:
     require_events: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ComposeManagerRules:
     """Nothing to choose: what there is to judge (providers.md 3.6) is judged (section ``{}``)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class IndexedValues:
     """Accepted values per measurement index, for sites without reference manifests."""
 
     values: Mapping[int, tuple[bytes, ...]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class GpuRules:
     """Policy over signed fields of GPU reports (nvidia.md 13)."""
 
@@ -362,7 +362,7 @@ class GpuRules:
     allow_certificate_hold: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class NrasRules:
     """Recorded answers of the vendor's service (nvidia.md 10)."""
 
@@ -370,7 +370,7 @@ class NrasRules:
     max_capture_distance_s: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ProvenanceRules:
     """Whose signed release counts (sev-snp.md 15). An empty list accepts nothing."""
 
@@ -379,14 +379,14 @@ class ProvenanceRules:
     predicate_types: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ImageRules:
     """``digests``: accepted SHA-256 of the image; none: no reference was given."""
 
     digests: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SignatureRules:
     """Which response signatures count; forms of providers.md 2.7 tried in this order."""
 
@@ -396,14 +396,14 @@ class SignatureRules:
     response_forms: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ReceiptRules:
     """Signed receipts (providers.md 8)."""
 
     allow_upstream_unverified: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class LegacySlice:
     """A published slice comparison: bytes ``start`` to ``stop`` of artifacts of ``role``."""
 
@@ -415,7 +415,7 @@ class LegacySlice:
     covers: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class LegacyRules:
     """Shown so that users can see what the slices cover; never counts (verification.md 5.4)."""
 
@@ -425,7 +425,7 @@ class LegacyRules:
 # --- the whole -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Policy:
     """A complete policy. A section is None exactly where its subject is excluded.
 

@@ -6,7 +6,6 @@ value at fault and, in the message, what to do. Source: verification.md 5.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar, cast
 
@@ -53,7 +52,18 @@ from verify.policy.model import (
     Waiver,
     Zero,
 )
-from verify.wire.members import Members, ShapeError, as_hex, as_number, below, distinct
+from verify.wire.members import (
+    DIGITS,
+    HEX,
+    LOWER,
+    Members,
+    ShapeError,
+    as_hex,
+    as_number,
+    below,
+    distinct,
+    made_of,
+)
 
 SCHEMA_ID: Final = "urn:teebundle:schema:policy:v1"
 
@@ -64,14 +74,43 @@ _MOST_S: Final = 100 * 366 * _DAY_S
 _DAYS: Final = 36600
 _COUNT: Final = 4096
 
-_PROFILE: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
-_REFERENCE: Final = re.compile(r"name:[a-z][a-z0-9-]{0,63}|sha256:[0-9a-f]{64}")
-_ROLE: Final = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)+")
-_ADVISORY: Final = re.compile(r"INTEL-(?:SA|DOC)-[0-9]{5}")
-_EVENT: Final = re.compile(r"[ -~]{1,128}")
-_VERSION_TEXT: Final = re.compile(r"[ -~]{1,128}")
-_ABI: Final = re.compile(r"(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})")
-_FIRMWARE: Final = re.compile(r"(?:0|[1-9][0-9]{0,2})(?:\.(?:0|[1-9][0-9]{0,2})){2}")
+_VISIBLE: Final = "".join(map(chr, range(0x20, 0x7F)))
+
+
+def _is_profile(text: str) -> bool:
+    return text[0] in LOWER + DIGITS and len(text) <= 64 and made_of(text, LOWER + DIGITS + ".-")
+
+
+def _is_reference(text: str) -> bool:
+    if text.startswith("sha256:"):
+        return len(text) == 71 and made_of(text[7:], HEX)
+    name = text.removeprefix("name:")
+    return (
+        len(name) == len(text) - 5
+        and 1 <= len(name) <= 64
+        and name[0] in LOWER
+        and made_of(name, LOWER + DIGITS + "-")
+    )
+
+
+def _is_role(text: str) -> bool:
+    parts = text.replace("-", ".").split(".")
+    return len(parts) > 1 and all(part and made_of(part, LOWER + DIGITS) for part in parts)
+
+
+def _is_advisory(text: str) -> bool:
+    head, number = text[:-5], text[-5:]
+    return head in ("INTEL-SA-", "INTEL-DOC-") and len(number) == 5 and made_of(number, DIGITS)
+
+
+def _is_visible(text: str) -> bool:
+    return len(text) <= 128 and made_of(text, _VISIBLE)
+
+
+def _is_small_number(text: str) -> bool:
+    """0 to 999 without leading zeros."""
+    return made_of(text, DIGITS) and (text == "0" or (0 < len(text) <= 3 and text[0] != "0"))
+
 
 TCB_STATUSES: Final = (
     "UpToDate",
@@ -227,7 +266,7 @@ def _tdx(members: Members) -> TdxRules:
         accepted_tcb_status=statuses,
         platform_grace_days=members.number("platform_grace_days", 0, _DAYS),
         rejected_advisory_ids=members.matches(
-            "rejected_advisory_ids", _ADVISORY, "an id like INTEL-SA-00837"
+            "rejected_advisory_ids", _is_advisory, "an id like INTEL-SA-00837"
         ),
         min_tcb_evaluation_data_number=members.number("min_tcb_evaluation_data_number", 0, 2**31),
         allow_dynamic_platform=members.flag("allow_dynamic_platform"),
@@ -254,13 +293,16 @@ def _flags(members: Members, name: str, known: Sequence[str]) -> dict[str, FlagR
     return found
 
 
-def _numbers_text(members: Members, name: str, pattern: re.Pattern[str]) -> tuple[int, ...] | None:
+def _numbers_text(members: Members, name: str, count: int) -> tuple[int, ...] | None:
     value = members.take(name)
     if value == "any":
         return None
-    if not isinstance(value, str) or pattern.fullmatch(value) is None:
-        raise ShapeError(members.at(name), 'must be a quoted version like "1.55" or "any"')
-    return tuple(int(part) for part in value.split("."))
+    parts = value.split(".") if isinstance(value, str) else []
+    if len(parts) != count or not all(map(_is_small_number, parts)):
+        raise ShapeError(
+            members.at(name), f'must be a quoted version of {count} numbers like "1.55", or "any"'
+        )
+    return tuple(map(int, parts))
 
 
 def _minimum_tcb(members: Members) -> dict[str, Mapping[str, int]]:
@@ -301,8 +343,8 @@ def _snp(members: Members) -> SnpRules:
         "apply_minimum_to",
     )
     fields, sets = _pins(members, subjects.SNP_FIELDS)
-    abi = _numbers_text(members, "minimum_guest_abi", _ABI)
-    firmware = _numbers_text(members, "minimum_firmware", _FIRMWARE)
+    abi = _numbers_text(members, "minimum_guest_abi", 2)
+    firmware = _numbers_text(members, "minimum_firmware", 3)
     return SnpRules(
         accept_products=products,
         accept_report_versions=versions,
@@ -352,7 +394,7 @@ def _vtpm(members: Members) -> VtpmRules:
 def _event_log(members: Members) -> EventLogRules:
     return EventLogRules(
         compose_hashes=members.hexes("compose_hashes", 32),
-        require_events=members.matches("require_events", _EVENT, "an event name"),
+        require_events=members.matches("require_events", _is_visible, "an event name"),
     )
 
 
@@ -360,7 +402,7 @@ def _any_text(members: Members, name: str) -> AnyText | Ignore:
     entry = members.below(name)
     found: AnyText | Ignore
     if entry.choice("rule", ("any_of", "ignore")) == "any_of":
-        found = AnyText(values=entry.matches("values", _VERSION_TEXT, "a version text"))
+        found = AnyText(values=entry.matches("values", _is_visible, "a version text"))
     else:
         found = Ignore(because=entry.text("because"))
     entry.done()
@@ -455,7 +497,7 @@ def _compose_manager(members: Members) -> ComposeManagerRules:  # noqa: ARG001
 
 def _signers(members: Members) -> Signers:
     return Signers(
-        accept=members.matches("accept", _REFERENCE, '"name:…" or a key id'),
+        accept=members.matches("accept", _is_reference, '"name:…" or a key id'),
         threshold=members.number("threshold", 1, 8),
         distinct_operators=members.flag("distinct_operators"),
     )
@@ -463,7 +505,7 @@ def _signers(members: Members) -> Signers:
 
 def _attachments(members: Members) -> AttachmentRules:
     return AttachmentRules(
-        accept=members.matches("accept", _REFERENCE, '"name:…" or a key id'),
+        accept=members.matches("accept", _is_reference, '"name:…" or a key id'),
         require=members.choices("require", subjects.ATTACHMENT_KINDS),
         require_custody_chain=members.flag("require_custody_chain"),
     )
@@ -472,8 +514,8 @@ def _attachments(members: Members) -> AttachmentRules:
 def _time(members: Members) -> TimeRules:
     return TimeRules(
         require=Level(members.choice("require", [level.value for level in Level])),
-        accept_tsa=members.matches("accept_tsa", _REFERENCE, '"name:…" or a digest'),
-        accept_logs=members.matches("accept_logs", _REFERENCE, '"name:…" or a digest'),
+        accept_tsa=members.matches("accept_tsa", _is_reference, '"name:…" or a digest'),
+        accept_logs=members.matches("accept_logs", _is_reference, '"name:…" or a digest'),
         witness_quorum=members.number("witness_quorum", 0, 64),
         max_sealing_delay_s=members.number("max_sealing_delay_s", 0, _MOST_S),
         max_beacon_age_s=members.number("max_beacon_age_s", 0, _MOST_S),
@@ -508,7 +550,8 @@ def _redaction(members: Members) -> RedactionRules:
         tolerate=members.each(
             "tolerate",
             lambda entry: Tolerated(
-                role=entry.match("role", _ROLE, "an artifact role"), because=entry.text("because")
+                role=entry.match("role", _is_role, "an artifact role"),
+                because=entry.text("because"),
             ),
         ),
     )
@@ -663,7 +706,7 @@ def read_policy(document: object, sha256: str) -> Policy:
     members.choice("schema", (SCHEMA_ID,))
     name = members.text("name")
     version = members.text("version")
-    profile = members.match("profile", _PROFILE, "a profile name")
+    profile = members.match("profile", _is_profile, "a profile name")
     description = members.text("description", empty=True)
     shapes = _shapes(members)
     modes = _closed(members, "subjects", _subjects)

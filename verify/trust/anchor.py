@@ -5,9 +5,10 @@ Source: verification.md 6.2, 4.2 T4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+
+from verify.engine.value import value
 
 
 class Purpose(Enum):
@@ -79,7 +80,7 @@ BUILT_IN = "built-in"
 SIGNER_OPTION = "--signer"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Anchor:
     """One anchor. ``data``: DER, or key text for ``vkey``; None for ``pin``.
 

@@ -8,19 +8,14 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.serialization import load_der_public_key
-
 from verify.engine.errors import MalformedInput
+from verify.engine.value import value
 from verify.trust.anchor import SIGNER_OPTION, VENDOR, Anchor, AnchorStatus, Kind, Purpose
-from verify.wire.members import Members, ShapeError
+from verify.wire.members import DIGITS, HEX, LOWER, Members, ShapeError, made_of
 from verify.wire.strict_json import JsonError, parse_own
 
 SCHEMA_ID: Final = "urn:teebundle:schema:trust:v1"
@@ -28,12 +23,6 @@ MAX_BYTES: Final = 4 * 1024 * 1024
 MAX_ANCHORS: Final = 4096
 _DATA_LIMIT: Final = 64 * 1024
 
-_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_VKEY: Final = re.compile(r"([^\s+]{1,255})\+([0-9a-f]{8})\+([A-Za-z0-9+/]+={0,2})")
-_PEM: Final = re.compile(
-    rb"\s*-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+?)\s+-----END PUBLIC KEY-----\s*"
-)
 
 _KINDS: Final[Mapping[Purpose, tuple[Kind, ...]]] = {
     **dict.fromkeys(VENDOR, (Kind.X509, Kind.PIN)),
@@ -49,10 +38,12 @@ _KINDS: Final[Mapping[Purpose, tuple[Kind, ...]]] = {
     Purpose.BEACON_LOG: (Kind.VKEY,),
     Purpose.RESULT_ISSUER: (Kind.SPKI, Kind.X509),
 }
+_PEM_HEAD: Final = b"-----BEGIN PUBLIC KEY-----"
+_PEM_TAIL: Final = b"-----END PUBLIC KEY-----"
 _SIGNING: Final = frozenset({Purpose.CAPTURE_SIGNER, Purpose.ATTACHMENT_SIGNER})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TrustFile:
     """A trust file. ``sha256``: over its bytes, lower-case hex; ``issued_at`` gives its age."""
 
@@ -62,17 +53,29 @@ class TrustFile:
     anchors: tuple[Anchor, ...]
 
 
+_SPKI_FORMS: Final = (
+    (bytes.fromhex("302a300506032b6570032100"), 44),  # Ed25519
+    (bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004"), 91),  # P-256
+)
+"""How the SubjectPublicKeyInfo of a key that may sign begins, and its whole length."""
+
+
+def _is_name(text: str) -> bool:
+    return text[0] in LOWER and len(text) <= 64 and made_of(text, LOWER + DIGITS + "-")
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and made_of(text, HEX)
+
+
 def _signing_key(spki: bytes) -> str | None:
-    """Say why a SubjectPublicKeyInfo cannot sign bundles, or None: Ed25519 or ECDSA P-256 can."""
-    try:
-        key = load_der_public_key(spki)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        return f"not a public key: {error}"
-    if isinstance(key, ed25519.Ed25519PublicKey):
+    """Say why a SubjectPublicKeyInfo cannot sign bundles, or None: Ed25519 or ECDSA P-256 can.
+
+    Only the one DER form of each is taken; whether the point is on its curve shows at first use.
+    """
+    if any(spki.startswith(head) and len(spki) == size for head, size in _SPKI_FORMS):
         return None
-    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
-        return None
-    return "the key must be Ed25519 or ECDSA P-256"
+    return "must be the SubjectPublicKeyInfo of an Ed25519 or ECDSA P-256 key, in DER"
 
 
 def _canonical(text: str, pointer: str) -> bytes:
@@ -86,6 +89,20 @@ def _canonical(text: str, pointer: str) -> bytes:
     return data
 
 
+def _verifier_key(text: str, pointer: str) -> bytes:
+    """Read a C2SP verifier key ``name+id+base64``; the id must be the key's own."""
+    name, _, rest = text.partition("+")
+    stated, _, encoded = rest.partition("+")
+    named = name.isprintable() and " " not in name and 1 <= len(name) <= 255
+    key = _canonical(encoded, pointer)
+    if not named or len(stated) != 8 or not made_of(stated, HEX) or len(key) != 33:
+        raise ShapeError(pointer, "must be a verifier key: name+8 hex digits+base64 of 33 bytes")
+    found = hashlib.sha256(name.encode() + b"\n" + key).digest()[:4].hex()
+    if found != stated:
+        raise ShapeError(pointer, f"the key's own id is {found}, not {stated}")
+    return text.encode()
+
+
 def _data(members: Members, kind: Kind, purpose: Purpose) -> bytes | None:
     pointer = members.at("data")
     value = members.take("data")
@@ -96,16 +113,7 @@ def _data(members: Members, kind: Kind, purpose: Purpose) -> bytes | None:
     if not isinstance(value, str) or len(value) > _DATA_LIMIT:
         raise ShapeError(pointer, f"text of at most {_DATA_LIMIT} characters expected")
     if kind is Kind.VKEY:
-        match = _VKEY.fullmatch(value)
-        key = b"" if match is None else _canonical(match.group(3), pointer)
-        if match is None or len(key) != 33:
-            raise ShapeError(
-                pointer, "must be a verifier key: name+8 hex digits+base64 of 33 bytes"
-            )
-        named = hashlib.sha256(match.group(1).encode() + b"\n" + key).digest()[:4].hex()
-        if named != match.group(2):
-            raise ShapeError(pointer, f"the key's own id is {named}, not {match.group(2)}")
-        return value.encode()
+        return _verifier_key(value, pointer)
     data = _canonical(value, pointer)
     if purpose in _SIGNING and (complaint := _signing_key(data)) is not None:
         raise ShapeError(pointer, complaint)
@@ -113,11 +121,11 @@ def _data(members: Members, kind: Kind, purpose: Purpose) -> bytes | None:
 
 
 def _anchor(members: Members, origin: str) -> Anchor:
-    name = members.match("name", _NAME, "a name like capture-2026")
+    name = members.match("name", _is_name, "a name like capture-2026")
     purpose = Purpose(members.choice("purpose", [purpose.value for purpose in Purpose]))
     kind = Kind(members.choice("kind", [kind.value for kind in _KINDS[purpose]]))
     data = _data(members, kind, purpose)
-    sha256 = members.match("sha256", _DIGEST, "64 lower-case hex digits")
+    sha256 = members.match("sha256", _is_digest, "64 lower-case hex digits")
     if data is not None and (found := hashlib.sha256(data).hexdigest()) != sha256:
         raise ShapeError(members.at("sha256"), f"the data's digest is {found}")
     window = members.below("validFor")
@@ -200,8 +208,9 @@ def read_signer(pem: bytes, *, file: str | None = None) -> Anchor:
 
     Raises MalformedInput (kind trust) for anything but one SubjectPublicKeyInfo of a signing key.
     """
-    match = _PEM.fullmatch(pem) if len(pem) <= 16384 else None
-    if match is None:
+    body = pem.strip() if len(pem) <= 16384 else b""
+    inside = body.removeprefix(_PEM_HEAD).removesuffix(_PEM_TAIL)
+    if len(inside) != len(body) - len(_PEM_HEAD) - len(_PEM_TAIL) or b"-" in inside:
         raise MalformedInput(
             "trust",
             "input.encoding",
@@ -209,7 +218,7 @@ def read_signer(pem: bytes, *, file: str | None = None) -> Anchor:
             file=file,
         )
     try:
-        spki = base64.b64decode(b"".join(match.group(1).split()), validate=True)
+        spki = base64.b64decode(b"".join(inside.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise MalformedInput("trust", "input.base64", str(error), file=file) from None
     complaint = _signing_key(spki)

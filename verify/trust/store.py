@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from verify.engine.errors import MalformedInput
+from verify.engine.value import field, replace, value
 from verify.trust.anchor import (
     BUILT_IN,
     SIGNER_OPTION,
@@ -66,7 +66,7 @@ def _merged(known: Anchor, extra: Anchor) -> Anchor:
     return known
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TrustStore:
     """Which anchors are believed, for which purpose. Build with `build`."""
 

@@ -6,7 +6,6 @@ schema says the same a second time. Raises `ShapeError` and nothing else.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Final, TypeVar
@@ -19,7 +18,10 @@ T = TypeVar("T")
 FREE_TEXT: Final = 1024
 """Longest free text, in characters (bundle-format.md 3)."""
 
-_HEX = re.compile(r"(?:[0-9a-f]{2})*")
+LOWER: Final = "abcdefghijklmnopqrstuvwxyz"
+DIGITS: Final = "0123456789"
+HEX: Final = "0123456789abcdef"
+
 _NAMES = {str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "a map"}
 
 
@@ -30,6 +32,15 @@ class ShapeError(Exception):
         super().__init__(f"{pointer}: {what}")
         self.pointer = pointer
         self.what = what
+
+
+def made_of(text: str, letters: str) -> bool:
+    """Whether every character of ``text`` is one of ``letters``; an empty text is.
+
+    The short grammars of policy and trust files are tested without regular expressions: compiling
+    those would take longer than reading a policy.
+    """
+    return not text.strip(letters)
 
 
 def kind_of(value: object) -> str:
@@ -50,15 +61,17 @@ def as_text(value: object, pointer: str, *, limit: int = FREE_TEXT, empty: bool 
         raise ShapeError(pointer, "must not be empty")
     if len(value) > limit:
         raise ShapeError(pointer, f"longer than {limit} characters")
-    if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 for c in value):
+    if not value.isprintable() and any(
+        ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 for c in value
+    ):
         raise ShapeError(pointer, "control characters are not allowed")
     return value
 
 
-def as_match(value: object, pointer: str, pattern: re.Pattern[str], what: str) -> str:
-    """Return a text that ``pattern`` matches as a whole; ``what`` describes it."""
+def as_match(value: object, pointer: str, fits: Callable[[str], bool], what: str) -> str:
+    """Return a text that ``fits``; ``what`` describes it."""
     text = as_text(value, pointer)
-    if pattern.fullmatch(text) is None:
+    if not fits(text):
         raise ShapeError(pointer, f"must be {what}")
     return text
 
@@ -83,7 +96,7 @@ def as_number(value: object, pointer: str, low: int, high: int) -> int:
 def as_hex(value: object, pointer: str, size: int | None) -> bytes:
     """Return the bytes of lower-case hex without ``0x``, of exactly ``size`` bytes where given."""
     text = as_text(value, pointer, limit=131072)
-    if _HEX.fullmatch(text) is None:
+    if len(text) % 2 or not made_of(text, HEX):
         raise ShapeError(pointer, "must be lower-case hex digits, two a byte, without 0x")
     if size is not None and len(text) != 2 * size:
         raise ShapeError(pointer, f"must be {2 * size} hex digits ({size} bytes), not {len(text)}")
@@ -144,9 +157,9 @@ class Members:
         """Return a text member."""
         return as_text(self.take(name), self.at(name), empty=empty)
 
-    def match(self, name: str, pattern: re.Pattern[str], what: str) -> str:
+    def match(self, name: str, fits: Callable[[str], bool], what: str) -> str:
         """Return a text member that matches as a whole."""
-        return as_match(self.take(name), self.at(name), pattern, what)
+        return as_match(self.take(name), self.at(name), fits, what)
 
     def choice(self, name: str, allowed: Collection[str]) -> str:
         """Return a text member out of a closed list."""
@@ -183,10 +196,10 @@ class Members:
         )
         return distinct(found, self.at(name))
 
-    def matches(self, name: str, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:
+    def matches(self, name: str, fits: Callable[[str], bool], what: str) -> tuple[str, ...]:
         """Return a list of distinct texts that match as a whole."""
         found = as_list(
-            self.take(name), self.at(name), lambda item, at: as_match(item, at, pattern, what)
+            self.take(name), self.at(name), lambda item, at: as_match(item, at, fits, what)
         )
         return distinct(found, self.at(name))
 
