@@ -9,16 +9,11 @@ Source: sev-snp.md 6, 7, 8 (certificate table), 13; AMD 57230 (VCEK and KDS), 56
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -27,8 +22,12 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from verify.amd.report import COMPONENTS, Product, SigningKey, TcbLevels
 from verify.crypto import der
+from verify.crypto.cache import Bounded
+from verify.crypto.ecdsa import Curve, key_from_point
+from verify.crypto.x509 import split_pem
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
+from verify.engine.value import value
 
 CERTIFICATE_LIMIT: Final = 4096
 CRL_LIMIT: Final = 64 * 1024
@@ -50,7 +49,6 @@ PSS_IDENTIFIERS: Final = frozenset({_PSS_WITHOUT_TRAILER, _PSS_WITH_TRAILER})
 
 _P384_SPKI_PREFIX: Final = bytes.fromhex("3076301006072a8648ce3d020106052b8104002203620004")
 _P384_SPKI_SIZE: Final = 120
-_P384_POINT: Final = 23
 
 _VERSION_3: Final = bytes.fromhex("a003020102")
 _EXTENSIONS_TAG: Final = 0xA3
@@ -99,7 +97,7 @@ class Role(Enum):
     VLEK = "VLEK"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Extension:
     """One extension: whether it is critical, and the content of its OCTET STRING."""
 
@@ -107,7 +105,7 @@ class Extension:
     value: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Certificate:
     """A certificate that parsed; nothing is judged.
 
@@ -139,7 +137,7 @@ class Certificate:
         return hashlib.sha256(self.spki).digest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Authority:
     """ARK, ASK or ASVK with an RSA-4096 key (`authority_key` of its SubjectPublicKeyInfo).
 
@@ -150,7 +148,7 @@ class Authority:
     may_issue: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Leaf:
     """VCEK or VLEK with what AMD says in its extensions: worth something only after the chain.
 
@@ -171,7 +169,27 @@ class Leaf:
     unknown: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+Place = Literal["leaf", "intermediate", "root"]
+"""Where in the chain a certificate belongs."""
+
+_PLACES: Final[Mapping[Role, Place]] = {
+    Role.ROOT: "root",
+    Role.VCEK_AUTHORITY: "intermediate",
+    Role.VLEK_AUTHORITY: "intermediate",
+    Role.VCEK: "leaf",
+    Role.VLEK: "leaf",
+}
+
+
+@value
+class Supplied:
+    """A certificate and the document (``artifact:<id>``) that supplied it."""
+
+    document: str
+    certificate: Certificate
+
+
+@value
 class CertificateSet:
     """Exactly one leaf, its intermediate and, where the bundle holds one, the root."""
 
@@ -342,12 +360,24 @@ def _says_certificate_signing(data: bytes) -> bool:
     return len(content) >= 2 and bool(content[1] & _KEY_CERT_SIGN)
 
 
-@lru_cache(maxsize=32)
+_KEYS: Final[Bounded[bytes, rsa.RSAPublicKey]] = Bounded(64)
+
+
 def authority_key(spki: bytes) -> rsa.RSAPublicKey:
     """Load the key of an ARK, ASK or ASVK; an archive of one fleet repeats the same few.
 
     Raises FormatError (``snp.certificate.algorithm_unsupported``) unless RSA-4096 with e = 65537.
     """
+    known = _KEYS.get(spki)
+    return known if known is not None else _KEYS.put(spki, _load_authority_key(spki))
+
+
+def forget_keys() -> None:
+    """Empty the cache of authority keys."""
+    _KEYS.clear()
+
+
+def _load_authority_key(spki: bytes) -> rsa.RSAPublicKey:
     try:
         key = load_der_public_key(spki)
     except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm) as error:
@@ -459,10 +489,9 @@ def read_leaf(certificate: Certificate) -> Leaf:
     spki = certificate.spki
     if len(spki) != _P384_SPKI_SIZE or not spki.startswith(_P384_SPKI_PREFIX):
         raise _unsupported(f"the key of {certificate.common_name} is not an uncompressed P-384 key")
-    try:
-        key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP384R1(), spki[_P384_POINT:])
-    except ValueError as error:
-        raise FormatError(0, "the public key is no point of P-384") from error
+    key = key_from_point(Curve.P384, spki[len(_P384_SPKI_PREFIX) :])
+    if key is None:
+        raise FormatError(0, "the public key is no point of P-384")
     arc = _Arc(certificate.extensions)
     if arc.has(_HWID) and arc.has(_CSP_ID):
         raise FormatError(
@@ -490,55 +519,44 @@ def read_leaf(certificate: Certificate) -> Leaf:
     )
 
 
-def assemble(certificates: tuple[Certificate, ...]) -> CertificateSet:
-    """Sort certificates into roles by content; the leaf is never searched for by trying.
+def sort_roles(supplied: tuple[Supplied, ...]) -> Mapping[Place, Supplied]:
+    """Sort certificates into places by content; the leaf is never searched for by trying.
 
-    Raises FormatError (of a key or an extension); Refused ``snp.certificate.missing`` or
-    ``snp.certificate.malformed`` (a role twice, or more than four). Source: sev-snp.md 13.
+    The result has a leaf and an intermediate. Raises Refused ``snp.certificate.malformed`` (a place
+    taken twice, or more than four certificates) or ``.missing``. Source: sev-snp.md 13.
     """
-    if len(certificates) > CERTIFICATES_PER_REPORT:
+    if len(supplied) > CERTIFICATES_PER_REPORT:
         raise Refused(
             Reason.SNP_CERTIFICATE_MALFORMED,
             "more certificates than a chain has",
-            got=str(len(certificates)),
+            got=str(len(supplied)),
             expected=f"at most {CERTIFICATES_PER_REPORT}",
         )
-    places: dict[str, Certificate] = {}
-    for certificate in certificates:
-        place = {
-            Role.ROOT: "root",
-            Role.VCEK_AUTHORITY: "intermediate",
-            Role.VLEK_AUTHORITY: "intermediate",
-            Role.VCEK: "leaf",
-            Role.VLEK: "leaf",
-        }[certificate.role]
+    places: dict[Place, Supplied] = {}
+    for entry in supplied:
+        place = _PLACES[entry.certificate.role]
         if place in places:
             raise Refused(
                 Reason.SNP_CERTIFICATE_MALFORMED,
                 f"two certificates for the place of the {place}",
-                got=f"{places[place].common_name}, {certificate.common_name}",
-                expected="one of each role",
+                got=f"{places[place].certificate.common_name}, {entry.certificate.common_name}",
+                expected="one for each place",
             )
-        places[place] = certificate
-    for place, wanted in (("leaf", "VCEK or VLEK"), ("intermediate", "ASK or ASVK")):
+        places[place] = entry
+    wanted: tuple[tuple[Place, str], ...] = (
+        ("leaf", "VCEK or VLEK"),
+        ("intermediate", "ASK or ASVK"),
+    )
+    for place, what in wanted:
         if place not in places:
+            names = ", ".join(entry.certificate.common_name for entry in places.values())
             raise Refused(
                 Reason.SNP_CERTIFICATE_MISSING,
                 f"the {place} certificate is not in the bundle",
-                got=", ".join(found.common_name for found in places.values()) or "none",
-                expected=wanted,
+                got=names or "none",
+                expected=what,
             )
-    root = places.get("root")
-    return CertificateSet(
-        leaf=read_leaf(places["leaf"]),
-        intermediate=read_authority(places["intermediate"]),
-        root=None if root is None else read_authority(root),
-    )
-
-
-_PEM_BLOCK: Final = re.compile(
-    rb"\s*-----BEGIN CERTIFICATE-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE-----"
-)
+    return places
 
 
 def pem_pair(body: bytes) -> tuple[bytes, bytes]:
@@ -549,23 +567,11 @@ def pem_pair(body: bytes) -> tuple[bytes, bytes]:
     """
     if len(body) > PEM_LIMIT:
         raise FormatError(0, f"a PEM text of {len(body)} bytes, more than {PEM_LIMIT}")
-    found: list[bytes] = []
-    at = 0
-    while body[at:].strip():
-        block = _PEM_BLOCK.match(body, at)
-        if block is None or len(found) == 2:
-            raise FormatError(at, "not two PEM blocks of the label CERTIFICATE and nothing else")
-        text = block[1].replace(b"\r", b"").replace(b"\n", b"")
-        try:
-            decoded = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise FormatError(block.start(1), "a PEM block is not base64") from error
-        if base64.b64encode(decoded) != text:
-            raise FormatError(block.start(1), "a PEM block is not canonical base64")
-        found.append(decoded)
-        at = block.end()
+    if body.endswith(b"\x00"):
+        raise FormatError(len(body) - 1, "a zero byte after the PEM blocks")
+    found = split_pem(body, limit=2)
     if len(found) != 2:
-        raise FormatError(at, f"{len(found)} PEM blocks, not two")
+        raise FormatError(0, "one PEM block, not two")
     return found[0], found[1]
 
 
@@ -576,7 +582,7 @@ ARK_GUID: Final = UUID("c0b406a4-a803-4952-9743-3fb6014cd0ae")
 CERTIFICATE_GUIDS: Final = frozenset({VCEK_GUID, VLEK_GUID, ASK_GUID, ARK_GUID})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TableEntry:
     """One entry of a guest's certificate table: what it is, and where in the table it lies."""
 
@@ -616,7 +622,7 @@ def parse_table(body: bytes) -> tuple[TableEntry, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class RevocationList:
     """A certificate revocation list that parsed; nothing is judged.
 

@@ -7,12 +7,12 @@ PLATFORM_INFO). Every integer is little-endian.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from verify.engine.errors import FormatError
 from verify.engine.reason import Reason
+from verify.engine.value import value
 
 REPORT_SIZE: Final = 0x4A0
 SIGNED_SIZE: Final = 0x2A0
@@ -87,7 +87,7 @@ PLATFORM_FLAGS: Final[Mapping[str, int]] = {
 _PLATFORM_ASSIGNED = sum(1 << bit for bit in PLATFORM_FLAGS.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TcbLevels:
     """A TCB read in one product's layout: component levels, and whether unused bytes are zero.
 
@@ -106,7 +106,7 @@ class TcbLevels:
         return " ".join(f"{name} {level}" for name, level in self.levels.items())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TcbVersion:
     """TCB_VERSION as reported: eight bytes whose meaning depends on the product."""
 
@@ -123,8 +123,7 @@ class TcbVersion:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class FirmwareVersion:
+class FirmwareVersion(NamedTuple):
     """Firmware version; ordered as (major, minor, build)."""
 
     major: int
@@ -135,7 +134,7 @@ class FirmwareVersion:
         return f"{self.major}.{self.minor}.{self.build}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Cpuid:
     """Family, combined model and stepping of the processor; reports of version 3 and later."""
 
@@ -144,7 +143,7 @@ class Cpuid:
     stepping: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class MitigationVectors:
     """Mitigation bits at launch and now; reports of version 5."""
 
@@ -152,7 +151,7 @@ class MitigationVectors:
     current: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SnpReport:
     """A report that parsed: every field, its signed bytes, nothing judged.
 

@@ -9,25 +9,22 @@ Source: sev-snp.md 3 to 11.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Final
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from verify.amd.certificates import (
     PSS_IDENTIFIERS,
     Authority,
+    Certificate,
     CertificateSet,
     Leaf,
+    Place,
     RevocationList,
     Role,
     authority_key,
+    forget_keys,
     parse_certificate,
     read_authority,
 )
@@ -42,9 +39,12 @@ from verify.amd.report import (
     TcbLevels,
     product_of,
 )
-from verify.crypto.pss import pss_sha384_verifies
+from verify.crypto.cache import Bounded
+from verify.crypto.ecdsa import Curve, Signed, signed_raw_by
+from verify.crypto.pss import signed_pss_sha384
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
+from verify.engine.value import field, value
 from verify.policy.model import FlagRule, SnpRules
 
 P384_ORDER: Final = int(
@@ -60,7 +60,17 @@ _DEBUG = 1 << GUEST_FLAGS["debug"]
 _MIGRATION = 1 << GUEST_FLAGS["migrate_ma"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainRefused(Refused):
+    """A refusal about one certificate of a chain; ``place`` says which."""
+
+    def __init__(
+        self, place: Place, reason: Reason, what: str, *, got: str = "", expected: str = ""
+    ) -> None:
+        super().__init__(reason, what, got=got, expected=expected)
+        self.place = place
+
+
+@value
 class Remark:
     """A note beside a pass: its code, its words, and the span of the report it speaks of."""
 
@@ -70,7 +80,7 @@ class Remark:
     stop: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Appraisal:
     """What comparing found: every contradiction in catalogue order, and remarks."""
 
@@ -78,7 +88,7 @@ class Appraisal:
     remarks: tuple[Remark, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class VerifiedChain:
     """A leaf that chains to a trusted ARK of its own product, each certificate in its role."""
 
@@ -87,7 +97,7 @@ class VerifiedChain:
     root: Authority
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class VerifiedSnpReport:
     """A report whose bytes a genuine chip's firmware signed.
 
@@ -141,10 +151,22 @@ def product_from_cpuid(report: SnpReport) -> Product | None:
 # -- row 32: the chain ------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=64)
-def _issued(spki: bytes, signature: bytes, tbs: bytes) -> bool:
-    """Whether the key of ``spki`` signed ``tbs``; remembered, for archives of one fleet."""
-    return pss_sha384_verifies(authority_key(spki), signature, tbs)
+_EDGES: Final[Bounded[tuple[bytes, bytes, bytes], Signed]] = Bounded(2048)
+
+
+def forget() -> None:
+    """Empty the caches of this room (for measurements and for tests of equal results)."""
+    _EDGES.clear()
+    forget_keys()
+
+
+def _signed_by(issuer: Certificate, tbs: bytes, signature: bytes) -> Signed:
+    """Whether the issuer's key signed ``tbs``; remembered, for archives of one fleet."""
+    entry = (issuer.spki_sha256, hashlib.sha384(tbs).digest(), signature)
+    found = _EDGES.get(entry)
+    if found is None:
+        found = _EDGES.put(entry, signed_pss_sha384(authority_key(issuer.spki), signature, tbs))
+    return found
 
 
 def _pinned_root(product: Product, roots: TrustedRoots) -> Authority | None:
@@ -166,7 +188,8 @@ def _trusted_root(found: CertificateSet, roots: TrustedRoots) -> Authority:
     if found.root is None:
         pinned = _pinned_root(product, roots)
         if pinned is None:
-            raise Refused(
+            raise ChainRefused(
+                "root",
                 Reason.SNP_CHAIN_ROOT_NOT_TRUSTED,
                 "no root in the bundle, and none of this product in the trust store",
                 expected=f"ARK-{product.value}",
@@ -174,7 +197,8 @@ def _trusted_root(found: CertificateSet, roots: TrustedRoots) -> Authority:
         return pinned
     digest = found.root.certificate.sha256
     if digest not in roots:
-        raise Refused(
+        raise ChainRefused(
+            "root",
             Reason.SNP_CHAIN_ROOT_NOT_TRUSTED,
             "the root certificate is not a trusted one; its name proves nothing",
             got=f"{found.root.certificate.common_name} {digest.hex()}",
@@ -193,38 +217,46 @@ def verify_chain(found: CertificateSet, roots: TrustedRoots) -> VerifiedChain:
     root = _trusted_root(found, roots)
     product = leaf.product.value
     prefix = "SEV-" if leaf.kind is SigningKey.VCEK else "SEV-VLEK-"
-    for authority, expected in ((intermediate, prefix + product), (root, f"ARK-{product}")):
+    authorities: tuple[tuple[Place, Authority, str], ...] = (
+        ("intermediate", intermediate, prefix + product),
+        ("root", root, f"ARK-{product}"),
+    )
+    for place, authority, expected in authorities:
         name = authority.certificate.common_name
         if name != expected:
-            raise Refused(
+            raise ChainRefused(
+                place,
                 Reason.SNP_CHAIN_ROLE_MISMATCH,
                 f"{name} cannot stand above a {leaf.certificate.common_name} of {product}",
                 got=name,
                 expected=expected,
             )
         if not authority.may_issue:
-            raise Refused(
+            raise ChainRefused(
+                place,
                 Reason.SNP_CHAIN_ROLE_MISMATCH,
                 f"{name} may not issue certificates",
                 got="no CA flag or no certificate signing",
                 expected="CA, keyCertSign",
             )
-    steps = (
-        (root.certificate, root.certificate),
-        (intermediate.certificate, root.certificate),
-        (leaf.certificate, intermediate.certificate),
+    steps: tuple[tuple[Place, Certificate, Certificate], ...] = (
+        ("root", root.certificate, root.certificate),
+        ("intermediate", intermediate.certificate, root.certificate),
+        ("leaf", leaf.certificate, intermediate.certificate),
     )
-    for subject, issuer in steps:
+    for place, subject, issuer in steps:
         if subject.issuer != issuer.subject:
-            raise Refused(
+            raise ChainRefused(
+                place,
                 Reason.SNP_CHAIN_NAME_MISMATCH,
                 f"{subject.common_name} does not name {issuer.common_name} as its issuer",
                 got=subject.issuer.hex(),
                 expected=issuer.subject.hex(),
             )
-    for subject, issuer in steps:
-        if not _issued(issuer.spki, subject.signature, subject.tbs):
-            raise Refused(
+    for place, subject, issuer in steps:
+        if _signed_by(issuer, subject.tbs, subject.signature) is not Signed.YES:
+            raise ChainRefused(
+                place,
                 Reason.SNP_CHAIN_SIGNATURE_INVALID,
                 f"{issuer.common_name} did not sign {subject.common_name}",
                 got=f"{subject.common_name} signed otherwise",
@@ -236,7 +268,9 @@ def verify_chain(found: CertificateSet, roots: TrustedRoots) -> VerifiedChain:
 # -- row 33: validity -------------------------------------------------------------------------
 
 
-def appraise_validity(chain: VerifiedChain, as_of: datetime, *, grace_s: int) -> Appraisal:
+def appraise_validity(
+    chain: VerifiedChain, as_of: datetime, *, grace_s: int
+) -> tuple[tuple[ChainRefused, ...], tuple[Remark, ...]]:
     """Compare the three validities with ``as_of``, both ends inclusive.
 
     ``grace_s``: how much later than ``as_of`` a VCEK may begin, because the key service mints one
@@ -244,14 +278,14 @@ def appraise_validity(chain: VerifiedChain, as_of: datetime, *, grace_s: int) ->
     Codes ``snp.chain.not_yet_valid``, ``.leaf_minted_later``, ``.expired``; remark
     ``snp.chain.leaf_minted_later_accepted``. Source: sev-snp.md 9.
     """
-    refused: list[Refused] = []
+    refused: list[ChainRefused] = []
     remarks: list[Remark] = []
-    certificates = (
-        chain.root.certificate,
-        chain.intermediate.certificate,
-        chain.leaf.certificate,
+    certificates: tuple[tuple[Place, Certificate], ...] = (
+        ("root", chain.root.certificate),
+        ("intermediate", chain.intermediate.certificate),
+        ("leaf", chain.leaf.certificate),
     )
-    for certificate in certificates:
+    for place, certificate in certificates:
         if as_of >= certificate.not_before:
             continue
         if certificate.role is not Role.VCEK:
@@ -267,7 +301,8 @@ def appraise_validity(chain: VerifiedChain, as_of: datetime, *, grace_s: int) ->
         else:
             reason = Reason.SNP_CHAIN_LEAF_MINTED_LATER
         refused.append(
-            Refused(
+            ChainRefused(
+                place,
                 reason,
                 f"{certificate.common_name} was not yet valid",
                 got=f"notBefore {certificate.not_before.isoformat()}",
@@ -275,16 +310,17 @@ def appraise_validity(chain: VerifiedChain, as_of: datetime, *, grace_s: int) ->
             )
         )
     refused.extend(
-        Refused(
+        ChainRefused(
+            place,
             Reason.SNP_CHAIN_EXPIRED,
             f"{certificate.common_name} had expired",
             got=f"notAfter {certificate.not_after.isoformat()}",
             expected=f"not before {as_of.isoformat()}",
         )
-        for certificate in certificates
+        for place, certificate in certificates
         if as_of > certificate.not_after
     )
-    return Appraisal(refused=tuple(refused), remarks=tuple(remarks))
+    return tuple(refused), tuple(remarks)
 
 
 # -- row 34: revocation -----------------------------------------------------------------------
@@ -306,8 +342,9 @@ def verify_revocation(revocations: RevocationList, chain: VerifiedChain, as_of: 
             got=revocations.issuer_name,
             expected=root.common_name,
         )
-    if revocations.algorithm not in PSS_IDENTIFIERS or not _issued(
-        root.spki, revocations.signature, revocations.tbs
+    if (
+        revocations.algorithm not in PSS_IDENTIFIERS
+        or _signed_by(root, revocations.tbs, revocations.signature) is not Signed.YES
     ):
         raise Refused(
             Reason.SNP_CRL_SIGNATURE_INVALID,
@@ -465,19 +502,17 @@ def verify_report(artifact: str, report: SnpReport, chain: VerifiedChain) -> Ver
             stop=0x330,
         )
     leaf = chain.leaf
-    try:
-        leaf.key.verify(
-            encode_dss_signature(report.r, report.s), report.signed, ec.ECDSA(hashes.SHA384())
-        )
-    except InvalidSignature:
+    signature = report.r.to_bytes(48, "big") + report.s.to_bytes(48, "big")
+    signer = leaf.certificate.spki_sha256
+    if signed_raw_by(signer, leaf.key, signature, report.signed, Curve.P384) is not Signed.YES:
         raise Refused(
             Reason.SNP_REPORT_SIGNATURE_INVALID,
             f"the key of this {leaf.kind.value.upper()} did not sign these bytes",
             got=f"r {report.r:#x}",
-            expected=f"a signature of the key {leaf.certificate.spki_sha256.hex()}",
+            expected=f"a signature of the key {signer.hex()}",
             start=0x2A0,
             stop=0x330,
-        ) from None
+        )
     return VerifiedSnpReport(
         artifact=artifact,
         report=report,
@@ -485,7 +520,7 @@ def verify_report(artifact: str, report: SnpReport, chain: VerifiedChain) -> Ver
         kind=leaf.kind,
         hwid=leaf.hwid,
         csp_id=leaf.csp_id,
-        signer=leaf.certificate.spki_sha256,
+        signer=signer,
     )
 
 
@@ -771,7 +806,7 @@ def appraise_platform(verified: VerifiedSnpReport, rules: SnpRules) -> Appraisal
     """
     report = verified.report
     refused: list[Refused] = []
-    if verified.product.value not in rules.accept_products:
+    if verified.product.value.lower() not in rules.accept_products:
         refused.append(
             Refused(
                 Reason.SNP_PLATFORM_PRODUCT_NOT_ACCEPTED,

@@ -5,15 +5,22 @@ Source: sev-snp.md 6.3; RFC 8017 8.1.2.
 
 from __future__ import annotations
 
-from cryptography.exceptions import InvalidSignature
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-SALT_LENGTH = 48
+from verify.crypto.ecdsa import Signed
+
+SALT_LENGTH: Final = 48
 
 
-def pss_sha384_verifies(key: rsa.RSAPublicKey, signature: bytes, message: bytes) -> bool:
-    """Whether ``signature`` is one over ``message``; the salt length is fixed, never read off."""
+def signed_pss_sha384(key: rsa.RSAPublicKey, signature: bytes, message: bytes) -> Signed:
+    """Whether ``key`` made ``signature`` over ``message``.
+
+    The salt length is fixed, never read off the signature or a certificate.
+    """
     try:
         key.verify(
             signature,
@@ -21,6 +28,6 @@ def pss_sha384_verifies(key: rsa.RSAPublicKey, signature: bytes, message: bytes)
             padding.PSS(padding.MGF1(hashes.SHA384()), SALT_LENGTH),
             hashes.SHA384(),
         )
-    except InvalidSignature:
-        return False
-    return True
+    except (InvalidSignature, ValueError, UnsupportedAlgorithm):
+        return Signed.NO
+    return Signed.YES
