@@ -8,17 +8,17 @@ Source: verification.md 8, 9.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
 from verify.engine.asof import AsOf
 from verify.engine.errors import UsageError
+from verify.engine.value import value
 
 FORMATS: Final = ("text", "json")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Option:
     """One option. ``takes``: ``flag`` no value, ``one`` at most once, ``many`` any number."""
 
@@ -109,7 +109,7 @@ VERIFY_OPTIONS: Final = (
 _BY_FLAG: Final = {flag: option for option in VERIFY_OPTIONS for flag in option.flags}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class VerifyArguments:
     """What a call of ``verify`` asks for; values as given, nothing read yet."""
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, IntEnum
 from typing import Final, Literal, Protocol
@@ -20,6 +19,7 @@ from verify.engine.check import Mode, Ruling
 from verify.engine.errors import InternalFault, MalformedInput, TeebundleError, UsageError
 from verify.engine.outcome import Finding, Note, Outcome, Status, shown
 from verify.engine.reason import Reason
+from verify.engine.value import field, value
 from verify.version import VERSION
 
 SCHEMA: Final = "urn:teebundle:schema:report:v1"
@@ -114,7 +114,7 @@ _CODE_OF: Final[Mapping[ErrorKind, ExitCode]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ErrorSummary:
     """Why a verification, or an online step of it, did not take place.
 
@@ -160,7 +160,7 @@ class ErrorSummary:
                 return cls(kind="internal", what=f"{type(error).__name__}: {error}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SignerSummary:
     """One signature of the envelope. ``name``, ``operator``: of the trust entry, if known."""
 
@@ -170,7 +170,7 @@ class SignerSummary:
     state: Literal["accepted", "known-not-accepted", "unknown", "bad-signature"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class InputSummary:
     """What was read. Digests are lower-case hex; members from the Statement are None without one.
 
@@ -187,7 +187,7 @@ class InputSummary:
     signers: tuple[SignerSummary, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class PolicySummary:
     """Identity of the policy: SHA-256 of the file bytes, lower-case hex."""
 
@@ -197,7 +197,7 @@ class PolicySummary:
     profile: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AddedAnchor:
     """A vendor-purpose anchor that the user added and the policy accepts."""
 
@@ -206,7 +206,7 @@ class AddedAnchor:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TrustSummary:
     """Identity of the trust store. ``builtin``: ``sha256:`` and hex over the built-in anchors.
 
@@ -219,7 +219,7 @@ class TrustSummary:
     oldest_snapshot_days: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Bound:
     """An instant proven by somebody other than the capturer. ``by``: ``name:<trust entry>``."""
 
@@ -227,7 +227,7 @@ class Bound:
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Window:
     """The overlap of everything that has a validity: [latest start, earliest end]."""
 
@@ -235,7 +235,7 @@ class Window:
     end: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AsOfSummary:
     """The instant judged and what is known of the time of capture.
 
@@ -252,7 +252,7 @@ class AsOfSummary:
     evidence_window: Window | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AbsentArtifact:
     """An artifact without bytes. ``reason``, ``attachment``: of the redaction entry, if any."""
 
@@ -263,7 +263,7 @@ class AbsentArtifact:
     attachment: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AttachmentSummary:
     """One attachment: who says what about the bundle, and whether that was believed."""
 
@@ -275,7 +275,7 @@ class AttachmentSummary:
     status: Literal["accepted", "ignored", "bad"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AllowedFinding:
     """A finding that the policy accepts by name; shown with the waivers."""
 
@@ -285,7 +285,7 @@ class AllowedFinding:
     because: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Waived:
     """One row of what the policy took out of the verdict. ``underlying``: the code it had."""
 
@@ -296,7 +296,7 @@ class Waived:
     underlying: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class CheckRow:
     """One check as the report shows it."""
 
@@ -309,7 +309,7 @@ class CheckRow:
     matched: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ToolSummary:
     """Which program and which list of checks. ``catalogue_sha256``: ids, needs and specs."""
 
@@ -382,7 +382,7 @@ _WAIVED_KIND: Final[
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Report:
     """A verification that took place.
 
@@ -532,7 +532,7 @@ class Report:
         return tuple(note for note in self._all_notes() if note.reason not in LIMITS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ErrorReport:
     """What stands in a report's place when no verification took place: ``verdict`` is null.
 

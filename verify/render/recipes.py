@@ -5,11 +5,12 @@ Source: providers.md 11.1 (nanogpt), 11.3 (ionet).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from verify.engine.value import value
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@value
 class Step:
     """One step of a recipe. ``checks``: ids, or ``subject.*`` for all of a subject."""
 

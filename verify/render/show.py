@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from verify.engine.outcome import shown
 from verify.engine.report import timestamp
+from verify.engine.value import value
 from verify.wire.model import (
     Artifact,
     Binding,
@@ -42,7 +42,7 @@ _SIGNATURE_MEMBERS: Final = (
 _HEADER_PREFIXES: Final = ("x-signature", "signature", "signing", "text", "x-signing", "image")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Contents:
     """A bundle opened for showing. ``signatures``: key ids of the envelope."""
 
@@ -126,8 +126,8 @@ def _nonce(nonce: Nonce) -> str:
 
 def _binding(binding: Binding) -> str:
     parts = []
-    for name, value in binding.members.items():
-        values = value if isinstance(value, str) else "none" if value is None else ", ".join(value)
+    for name, given in binding.members.items():
+        values = given if isinstance(given, str) else "none" if given is None else ", ".join(given)
         parts.append(f"{name}={shown(values, _TEXT)}")
     return f"{binding.type}  {'  '.join(parts)}"
 

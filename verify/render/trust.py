@@ -23,8 +23,10 @@ def _row(anchor: Anchor) -> list[str]:
     return [
         f"{anchor.purpose.value}  {shown(anchor.name)}  {anchor.kind.value}  {status}  {bounds}",
         f"  sha256 {anchor.sha256}",
-        (f"  {shown(anchor.operator) or 'no operator named'}; {shown(anchor.origin)}; "
-        f"{shown(anchor.source, 1024)}"),
+        (
+            f"  {shown(anchor.operator) or 'no operator named'}; {shown(anchor.origin)}; "
+            f"{shown(anchor.source, 1024)}"
+        ),
     ]
 
 
