@@ -1,0 +1,397 @@
+"""The shipped JSON schemas: a small fast reader for the hot path, `jsonschema` to explain.
+
+The schema files are the only place where the structure of a document is written down. `check` turns
+one into plain functions, once, and knows exactly the keywords of `KEYWORDS`: any other keyword, a
+reference out of the file or an open object is a fault of ours, found when the schema is compiled,
+never ignored. `explain` asks the reference validator what is wrong with a refused document; the
+tests hold both to the same answer on every instance.
+
+Source: bundle-format.md 1 (Schemas), 9.5; JSON Schema 2020-12.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+from verify.engine.errors import FormatError, InternalFault
+from verify.wire.scalars import pointer_token
+from verify.wire.strict_json import Json
+
+SchemaName: TypeAlias = Literal["bundle", "statement", "attachment", "headers", "exploded"]
+"""The schemas that the verifier itself applies; the folder holds more."""
+
+KEYWORDS: Final = frozenset(
+    (
+        "$schema", "$id", "$ref", "$defs", "title", "description",
+        "type", "const", "enum", "anyOf", "not",
+        "properties", "required", "additionalProperties", "patternProperties", "propertyNames",
+        "maxProperties", "items", "prefixItems", "minItems", "maxItems", "uniqueItems",
+        "minLength", "maxLength", "pattern", "minimum", "maximum",
+    )
+)  # fmt: skip
+
+_Check: TypeAlias = Callable[[object], None]
+_TYPES: Final[Mapping[str, type]] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "boolean": bool,
+    "null": type(None),
+}
+_BESIDE: Final = {
+    "required": "properties",
+    "properties": "additionalProperties",
+    "patternProperties": "propertyNames",
+    "propertyNames": "maxProperties",
+    "maxProperties": "patternProperties",
+    "additionalProperties": "type",
+    "minItems": "items",
+    "prefixItems": "items",
+    "uniqueItems": "items",
+    "maxItems": "items",
+    "items": "maxItems",
+}
+_APART: Final = (("not", "anyOf"), ("properties", "patternProperties"), ("const", "enum"))
+_SHOWN: Final = 64
+
+
+class _Mismatch(Exception):  # noqa: N818  (an answer, caught a few lines further up)
+    """A value that a schema refuses; the path is filled in from the inside out."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.path: list[str | int] = []
+
+
+def folder() -> Path:
+    """Return where the schemas lie: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    shipped = package / "_schemas"
+    return shipped if shipped.is_dir() else package.parent / "schemas"
+
+
+def load(name: str) -> Mapping[str, Any]:
+    """Return a shipped schema as parsed JSON. Raises InternalFault where it cannot be read."""
+    path = folder() / f"{name}.v1.schema.json"
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        message = f"the shipped schema {name} cannot be read: {error}"
+        raise InternalFault(message) from error
+    if not isinstance(found, dict):
+        message = f"the shipped schema {name} is no object"
+        raise InternalFault(message)
+    return found
+
+
+# --- compiling -------------------------------------------------------------------------------
+
+
+def _is(value: object, name: str) -> bool:
+    if name == "integer":
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, _TYPES[name])
+
+
+def _same(value: object, wanted: object) -> bool:
+    return type(value) is type(wanted) and value == wanted
+
+
+def _brief(value: object) -> str:
+    return json.dumps(value, default=str)[:_SHOWN]
+
+
+class _Compiler:
+    """Turns the parts of one schema file into functions; each definition once."""
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._definitions: Mapping[str, Any] = root.get("$defs", {})
+        self._done: dict[str, _Check] = {}
+        self._open: set[str] = set()
+
+    def compile(self, schema: Mapping[str, Any] | bool) -> _Check:
+        """Return a function that raises `_Mismatch` for a value the schema refuses."""
+        if isinstance(schema, bool):
+            return _anything if schema else _nothing
+        unknown = set(schema) - KEYWORDS
+        if unknown:
+            message = f"keywords that the verifier does not apply: {sorted(unknown)}"
+            raise InternalFault(message)
+        for keyword, needed in _BESIDE.items():
+            if keyword in schema and needed not in schema:
+                message = f"{keyword} without {needed} would not be applied"
+                raise InternalFault(message)
+        for one, other in _APART:
+            if one in schema and other in schema:
+                message = f"{one} and {other} in one place: one of them would not be applied"
+                raise InternalFault(message)
+        checks: list[_Check] = []
+        if "$ref" in schema:
+            checks.append(self._reference(schema["$ref"]))
+        for read in (_constant, _kind, _text, _number, self._choice, self._object, self._list):
+            found = read(schema)
+            if found is not None:
+                checks.append(found)
+        if len(checks) == 1:
+            return checks[0]
+
+        def every(value: object) -> None:
+            for check in checks:
+                check(value)
+
+        return every
+
+    def _reference(self, target: str) -> _Check:
+        name = target.removeprefix("#/$defs/")
+        if name == target or name not in self._definitions or name in self._open:
+            message = f"$ref {target}: not a definition of the same file, or recursive"
+            raise InternalFault(message)
+        if name not in self._done:
+            self._open.add(name)
+            self._done[name] = self.compile(self._definitions[name])
+            self._open.discard(name)
+        return self._done[name]
+
+    def _choice(self, schema: Mapping[str, Any]) -> _Check | None:
+        if "not" in schema:
+            refused = self.compile(schema["not"])
+
+            def none_of(value: object) -> None:
+                try:
+                    refused(value)
+                except _Mismatch:
+                    return
+                raise _Mismatch("a character or value that may not stand here")
+
+            return none_of
+        if "anyOf" not in schema:
+            return None
+        branches = [self.compile(branch) for branch in schema["anyOf"]]
+
+        def any_of(value: object) -> None:
+            nearest: _Mismatch | None = None
+            for branch in branches:
+                try:
+                    branch(value)
+                except _Mismatch as mismatch:
+                    # The branch that came furthest into the value says most about it.
+                    if nearest is None or len(mismatch.path) > len(nearest.path):
+                        nearest = mismatch
+                else:
+                    return
+            if nearest is None or (len(branches) > 2 and len(nearest.path) < 2):
+                nearest = _Mismatch("none of the forms that may stand here")
+            raise nearest
+
+        return any_of
+
+    def _object(self, schema: Mapping[str, Any]) -> _Check | None:
+        named = "properties" in schema
+        if not named and "patternProperties" not in schema:
+            return None
+        if schema.get("additionalProperties") is not False:
+            raise InternalFault("an object that is not closed")
+        return self._members(schema) if named else self._map(schema)
+
+    def _members(self, schema: Mapping[str, Any]) -> _Check:
+        members = {name: self.compile(below) for name, below in schema["properties"].items()}
+        required = frozenset(schema.get("required", ()))
+
+        def check(value: object) -> None:
+            if not isinstance(value, dict):
+                return
+            if not required <= value.keys():
+                missing = min(required - value.keys())
+                raise _Mismatch(f"the member {missing!r} is missing")
+            name = ""
+            try:
+                for name, below in members.items():
+                    if name in value:
+                        below(value[name])
+            except _Mismatch as mismatch:
+                mismatch.path.append(name)
+                raise
+            if not value.keys() <= members.keys():
+                unknown = min(value.keys() - members.keys())
+                raise _Mismatch(f"{_brief(unknown)} is no member known here")
+
+        return check
+
+    def _map(self, schema: Mapping[str, Any]) -> _Check:
+        ((prefix, below),) = schema["patternProperties"].items()
+        search = re.compile(prefix).search
+        entry = self.compile(below)
+        key = self.compile(schema["propertyNames"])
+        most = int(schema["maxProperties"])
+
+        def check(value: object) -> None:
+            if not isinstance(value, dict):
+                return
+            if len(value) > most:
+                raise _Mismatch(f"{len(value)} members, more than {most}")
+            for name, found in value.items():
+                try:
+                    key(name)
+                    (entry if search(name) else _nothing)(found)
+                except _Mismatch as mismatch:
+                    mismatch.path.append(name)
+                    raise
+
+        return check
+
+    def _list(self, schema: Mapping[str, Any]) -> _Check | None:
+        if "items" not in schema:
+            return None
+        least = schema.get("minItems", 0)
+        most = schema["maxItems"]
+        leading = [self.compile(below) for below in schema.get("prefixItems", ())]
+        rest = self.compile(schema["items"])
+        unique = schema.get("uniqueItems", False)
+
+        def check(value: object) -> None:
+            if not isinstance(value, list):
+                return
+            if not least <= len(value) <= most:
+                raise _Mismatch(f"{len(value)} elements, not {least} to {most}")
+            at = 0
+            try:
+                for at, found in enumerate(value):
+                    (leading[at] if at < len(leading) else rest)(found)
+            except _Mismatch as mismatch:
+                mismatch.path.append(at)
+                raise
+            if unique and len({_brief(found) for found in value}) != len(value):
+                raise _Mismatch("an element stands twice")
+
+        return check
+
+
+def _anything(_value: object) -> None:
+    """Accept."""
+
+
+def _nothing(_value: object) -> None:
+    raise _Mismatch("nothing may stand here")
+
+
+def _constant(schema: Mapping[str, Any]) -> _Check | None:
+    if "const" in schema:
+        allowed: tuple[object, ...] = (schema["const"],)
+    elif "enum" in schema:
+        allowed = tuple(schema["enum"])
+    else:
+        return None
+    words = frozenset(word for word in allowed if isinstance(word, str))
+    others = tuple(word for word in allowed if not isinstance(word, str))
+
+    def check(value: object) -> None:
+        if isinstance(value, str):
+            if value in words:
+                return
+        elif any(_same(value, word) for word in others):
+            return
+        wanted = ", ".join(map(str, allowed)) if len(allowed) <= 8 else "one of a closed list"
+        raise _Mismatch(f"{_brief(value)} is not {wanted}")
+
+    return check
+
+
+def _kind(schema: Mapping[str, Any]) -> _Check | None:
+    if "type" not in schema:
+        return None
+    named = schema["type"]
+    names = (named,) if isinstance(named, str) else tuple(named)
+
+    def check(value: object) -> None:
+        for name in names:
+            if _is(value, name):
+                return
+        raise _Mismatch(f"{' or '.join(names)} expected")
+
+    return check
+
+
+def _text(schema: Mapping[str, Any]) -> _Check | None:
+    if not {"minLength", "maxLength", "pattern"} & set(schema):
+        return None
+    least = schema.get("minLength", 0)
+    most = schema.get("maxLength")
+    search = re.compile(schema.get("pattern", "")).search
+
+    def check(value: object) -> None:
+        if not isinstance(value, str):
+            return
+        if len(value) < least or (most is not None and len(value) > most):
+            raise _Mismatch(f"{len(value)} characters, not {least} to {most}")
+        if search(value) is None:
+            raise _Mismatch(f"{_brief(value)} is not of the form {schema['pattern']}")
+
+    return check
+
+
+def _number(schema: Mapping[str, Any]) -> _Check | None:
+    if "minimum" not in schema and "maximum" not in schema:
+        return None
+    least = schema.get("minimum")
+    most = schema.get("maximum")
+
+    def check(value: object) -> None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            return
+        if (least is not None and value < least) or (most is not None and value > most):
+            raise _Mismatch(f"{value} is outside {least} to {most}")
+
+    return check
+
+
+@cache
+def _compiled(name: SchemaName) -> _Check:
+    root = load(name)
+    return _Compiler(root).compile(root)
+
+
+def compile_schema(schema: Mapping[str, Any]) -> Callable[[Json], None]:
+    """Return the check of any schema in the closed keyword set; it raises `FormatError`.
+
+    Raises InternalFault where the schema uses anything else.
+    """
+    return _public(_Compiler(schema).compile(schema))
+
+
+def _public(compiled: _Check) -> Callable[[Json], None]:
+    def check(value: Json) -> None:
+        try:
+            compiled(value)
+        except _Mismatch as mismatch:
+            path = "".join(f"/{pointer_token(part)}" for part in reversed(mismatch.path))
+            raise FormatError(0, mismatch.what, path=path) from None
+
+    return check
+
+
+def check(name: SchemaName, value: Json) -> None:
+    """Refuse a value that the schema refuses: `FormatError` with the pointer of the place."""
+    _public(_compiled(name))(value)
+
+
+def explain(name: SchemaName, value: Json) -> str | None:
+    """Return what the reference validator says about a value, or None where it has no complaint.
+
+    Slow (it imports `jsonschema`): for documents that `check` refused. The text names places and
+    rules, and quotes little.
+    """
+    from jsonschema import Draft202012Validator  # noqa: PLC0415  (80 ms, only for refused input)
+    from jsonschema.exceptions import best_match  # noqa: PLC0415
+
+    found = best_match(Draft202012Validator(load(name)).iter_errors(value))
+    if found is None:
+        return None
+    path = "".join(f"/{pointer_token(part)}" for part in found.absolute_path)
+    return f"{path or '(top)'}: schema rule {found.validator!r}"
