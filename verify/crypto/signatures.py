@@ -8,7 +8,6 @@ Source: bundle-format.md 9.1; 5.1 (signature); RFC 8032; RFC 5480.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import sha256
 from typing import Final
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from verify.crypto import der, ed25519
 from verify.crypto.ecdsa import Curve, Signed, signed_der
 from verify.engine.errors import FormatError
+from verify.engine.value import field, value
 from verify.wire.model import KeyId
 
 SPKI_LIMIT: Final = 1024
@@ -38,7 +38,7 @@ class Algorithm(Enum):
     ECDSA_P256 = "ECDSA P-256 with SHA-256"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SignerKey:
     """A public key that may sign. ``spki``: its SubjectPublicKeyInfo, DER, in the one form."""
 

@@ -9,11 +9,11 @@ Source: bundle-format.md 5, 9.2, 9.5 (steps 1 to 3).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
 from verify.engine.errors import FormatError, MalformedInput
+from verify.engine.value import field, value
 from verify.wire import base64
 from verify.wire.documents import Document, read, unusable
 from verify.wire.limits import CERTIFICATE, DEFAULT, TIMESTAMP, Limits
@@ -34,7 +34,7 @@ def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Signature:
     """``keyid`` narrows the search for a key; it proves nothing. ``sig``: raw or DER bytes."""
 
@@ -42,7 +42,7 @@ class Signature:
     sig: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Envelope:
     """Signed bytes and who claims to have signed them.
 
@@ -56,7 +56,7 @@ class Envelope:
     id: BundleId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Material:
     """Self-verifying proofs about the signature of ``keyid``; certificates and tokens as DER."""
 
@@ -66,7 +66,7 @@ class Material:
     log_proofs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SignedRecord:
     """An envelope with its proofs: the bundle's own, or an attachment."""
 
@@ -81,7 +81,7 @@ class SignedRecord:
         return ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class External:
     """A blob whose bytes lie beside the file. ``size``: as claimed, in bytes."""
 
@@ -91,7 +91,7 @@ class External:
 Blob = bytes | External
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Redaction:
     """A declaration of absence, not signed. ``attachment``: id of the record that says so."""
 
@@ -100,7 +100,7 @@ class Redaction:
     attachment: BundleId | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class UnverifiedBundle:
     """A packed file, read. Nothing in it is believed yet.
 
@@ -175,27 +175,27 @@ def _envelope(value: Mapping[str, Any], path: str, limit: int) -> Envelope:
 def _material(
     values: Sequence[Mapping[str, Any]], path: str, signed: Envelope
 ) -> tuple[Material, ...]:
-    _distinct([value["keyid"] for value in values], path)
+    _distinct([entry["keyid"] for entry in values], path)
     known = {signature.keyid for signature in signed.signatures}
     found = []
-    for index, value in enumerate(values):
+    for index, entry in enumerate(values):
         here = f"{path}/{index}"
-        if value["keyid"] not in known:
+        if entry["keyid"] not in known:
             raise unusable(
                 "input.schema", DOCUMENT, f"{here}/keyid", "no signature has this key id"
             )
         found.append(
             Material(
-                keyid=KeyId(value["keyid"]),
+                keyid=KeyId(entry["keyid"]),
                 chain=tuple(
                     _decoded(text, f"{here}/x509Chain/{place}", CERTIFICATE)
-                    for place, text in enumerate(value["x509Chain"])
+                    for place, text in enumerate(entry["x509Chain"])
                 ),
                 timestamps=tuple(
                     _decoded(text, f"{here}/rfc3161/{place}", TIMESTAMP)
-                    for place, text in enumerate(value["rfc3161"])
+                    for place, text in enumerate(entry["rfc3161"])
                 ),
-                log_proofs=tuple(value["tlogProofs"]),
+                log_proofs=tuple(entry["tlogProofs"]),
             )
         )
     return tuple(found)

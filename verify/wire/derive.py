@@ -146,6 +146,6 @@ class Body:
         return found
 
 
-def derive(data: bytes, steps: Sequence[str]) -> bytes:
-    """Apply ``steps`` to one body. Raises `FormatError`."""
-    return Body(data).derive(steps)
+def run_steps(body: bytes, steps: Sequence[str]) -> bytes:
+    """Apply ``steps`` to one body; see `Body.derive`. Raises `FormatError`."""
+    return Body(body).derive(steps)

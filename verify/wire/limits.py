@@ -6,8 +6,9 @@ Source: bundle-format.md 4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from verify.engine.value import value
 
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
@@ -40,7 +41,7 @@ _HARD: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Limits:
     """The raisable limits, in bytes. Raises ValueError above the hard bound or below 1."""
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final, NoReturn
 
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
+from verify.engine.value import value
 from verify.wire import limits, roles, scalars
 from verify.wire.documents import read, statement_version, unusable, unusable_at
 from verify.wire.model import (
@@ -75,7 +75,7 @@ BINDINGS: Final[Mapping[str, Mapping[str, str]]] = {
 # --- what was signed, by whom ----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AcceptedSigner:
     """An accepted key whose signature over the payload verified.
 
@@ -222,30 +222,30 @@ def read_exchanges(
 ) -> tuple[Exchange, ...]:
     """Return the exchanges of a document whose schema passed. Raises MalformedInput for a time."""
     found = []
-    for index, value in enumerate(values):
+    for index, entry in enumerate(values):
         path = f"/predicate/exchanges/{index}"
-        first = value["firstByteAt"]
-        request = value["request"]
+        first = entry["firstByteAt"]
+        request = entry["request"]
         found.append(
             Exchange(
-                id=value["id"],
-                session=value["session"],
-                connection=value["connection"],
-                seq=value["seq"],
-                purpose=value["purpose"],
-                started_at=_time(value, "startedAt", document, path),
+                id=entry["id"],
+                session=entry["session"],
+                connection=entry["connection"],
+                seq=entry["seq"],
+                purpose=entry["purpose"],
+                started_at=_time(entry, "startedAt", document, path),
                 first_byte_at=(
-                    None if first is None else _time(value, "firstByteAt", document, path)
+                    None if first is None else _time(entry, "firstByteAt", document, path)
                 ),
-                ended_at=_time(value, "endedAt", document, path),
+                ended_at=_time(entry, "endedAt", document, path),
                 request=Request(
                     method=request["method"],
                     url=request["url"],
                     headers=request["headers"],
                     body=request["body"],
                 ),
-                response=_response(value["response"]),
-                tls=_tls(value["tls"]),
+                response=_response(entry["response"]),
+                tls=_tls(entry["tls"]),
                 index=index,
             )
         )
@@ -303,14 +303,14 @@ def _binding(value: Mapping[str, Any], index: int) -> Binding:
 
 def read_extensions(predicate: Mapping[str, Any], document: str) -> tuple[str, ...]:
     """Return the names of the extensions. Raises MalformedInput for one that is too large."""
-    for name, value in predicate["extensions"].items():
-        if len(json.dumps(value, ensure_ascii=False).encode()) > limits.EXTENSION:
+    for name, found in predicate["extensions"].items():
+        if len(json.dumps(found, ensure_ascii=False).encode()) > limits.EXTENSION:
             path = f"/predicate/extensions/{scalars.pointer_token(name)}"
             raise unusable("input.too_large", document, path, "an extension above 64 KiB")
     return tuple(predicate["extensions"])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ReadStatement:
     """A Statement as it is written, not yet compared with itself."""
 
