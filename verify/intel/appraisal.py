@@ -137,28 +137,38 @@ def select(candidates: Sequence[A], judge: Callable[[A], B], what: str) -> list[
     return kept
 
 
-def select_crl(
-    bodies: Sequence[bytes], issuer: Certificate, at: datetime, codes: ListCodes, what: str
-) -> RevocationList:
-    """Rule A for revocation lists: by issuer, in force at ``at``, the latest. Raises as R2, P5."""
-    if not bodies:
-        raise missing(what)
-    best: RevocationList | None = None
-    faults: list[FormatError | Refused] = []
-    for body in bodies:
+def try_crls(
+    bodies: Sequence[bytes], issuer: Certificate, at: datetime, codes: ListCodes
+) -> tuple[tuple[int, RevocationList] | None, tuple[int, FormatError | Refused] | None]:
+    """Rule A for revocation lists: by issuer, in force at ``at``, the latest.
+
+    Returns the chosen list with its position, and the failure to report if there is none.
+    """
+    best: tuple[int, RevocationList] | None = None
+    fault: tuple[int, FormatError | Refused] | None = None
+    for index, body in enumerate(bodies):
         try:
             found = judge_crl(body, issuer, at, codes)
         except (FormatError, Refused) as error:
-            faults.append(error)
+            # A list of the other authority stands beside ours in a mixed fleet: it says less.
+            says_less = error.reason is codes.issuer_mismatch
+            if fault is None or (fault[1].reason is codes.issuer_mismatch and not says_less):
+                fault = index, error
             continue
-        if best is None or found.this_update > best.this_update:
-            best = found
-    if best is None:
-        # A list of the other authority stands beside ours in a mixed fleet: its failure says less.
-        raise next(
-            (fault for fault in faults if fault.reason is not codes.issuer_mismatch), faults[0]
-        )
-    return best
+        if best is None or found.this_update > best[1].this_update:
+            best = index, found
+    return best, fault
+
+
+def _select_crl(
+    bodies: Sequence[bytes], issuer: Certificate, at: datetime, codes: ListCodes
+) -> RevocationList:
+    best, fault = try_crls(bodies, issuer, at, codes)
+    if best is not None:
+        return best[1]
+    if fault is None:
+        raise missing("revocation list")
+    raise fault[1]
 
 
 # --- the whole procedure ------------------------------------------------------------------------
@@ -288,9 +298,7 @@ def appraise(quote: bytes, collateral: Collateral, as_of: datetime, anchor: byte
     if root is not None:
         known_root = root
         run.certificate(root)
-        root_crl = run.step(
-            lambda: select_crl(collateral.root_crl, known_root, at, ROOT_CRL, "root CRL")
-        )
+        root_crl = run.step(lambda: _select_crl(collateral.root_crl, known_root, at, ROOT_CRL))
         if root_crl is not None:
             known_crl = root_crl
             run.window(root_crl.this_update, root_crl.next_update)
@@ -319,9 +327,7 @@ def appraise(quote: bytes, collateral: Collateral, as_of: datetime, anchor: byte
             known_chain = chain
             run.certificate(chain.authority, chain.leaf)
             pck_crl = run.step(
-                lambda: select_crl(
-                    collateral.pck_crl, known_chain.authority, at, PCK_CRL, "PCK CRL"
-                )
+                lambda: _select_crl(collateral.pck_crl, known_chain.authority, at, PCK_CRL)
             )
             if pck_crl is not None:
                 known_pck_crl = pck_crl
