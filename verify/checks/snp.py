@@ -260,13 +260,18 @@ def _companions(
         binding
         for kind in ("chain-for", "collateral-for")
         for binding in statement.bindings_of(kind)
-        if report.id in binding.many("evidence")
     ]
-    named = {entry for binding in bindings for entry in binding.many("with")}
+    own: set[str] = set()
+    anybody: set[str] = set()
+    for binding in bindings:
+        named = binding.many("with")
+        anybody.update(named)
+        if report.id in binding.many("evidence"):
+            own.update(named)
     listed = statement.of_role(*roles)
-    found = tuple(artifact for artifact in listed if artifact.id in named)
+    found = tuple(artifact for artifact in listed if artifact.id in own)
     if not found:
-        undeclared = bool(listed) and not bindings
+        undeclared = any(artifact.id not in anybody for artifact in listed)
         tally.find(
             Reason.BINDING_UNDECLARED if undeclared else missing,
             _in_statement(report),
