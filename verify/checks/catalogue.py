@@ -4,7 +4,7 @@ Order is run order. A profile changes the policy, never this list. `needs` name 
 PASS; `soft_needs` must be PASS or NOT_APPLICABLE. A check may read the facts of its needs and of
 everything those rest on (a need that passed has passing needs of its own).
 
-Source: verification.md 3. Rows 30 to 46 and 58 are answered honestly as not judged by this version.
+Source: verification.md 3. Rows 42 to 46 and 58 are answered honestly as not judged by this version.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from verify.checks import (
     reference,
     session,
     signature,
+    snp,
     tdx,
     times,
     unsupported,
@@ -370,8 +371,8 @@ CATALOGUE: Final[Catalogue[Inputs]] = Catalogue(
             needs=("blobs.derived",),
             proves="one reading",
             does_not_prove="anybody signed it",
-            reasons=unsupported.SNP_REASONS,
-            run=unsupported.snp,
+            reasons=snp.REPORT_FORMAT_REASONS,
+            run=snp.report_format,
         ),
         Check(
             id="snp.certificates.format",
@@ -381,8 +382,8 @@ CATALOGUE: Final[Catalogue[Inputs]] = Catalogue(
             needs=("blobs.derived",),
             proves="shape, extensions",
             does_not_prove="issuance",
-            reasons=unsupported.SNP_REASONS,
-            run=unsupported.snp,
+            reasons=snp.CERTIFICATES_FORMAT_REASONS,
+            run=snp.certificates_format,
         ),
         Check(
             id="snp.certificates.chain",
@@ -392,8 +393,8 @@ CATALOGUE: Final[Catalogue[Inputs]] = Catalogue(
             needs=("snp.certificates.format",),
             proves="AMD issued the leaf",
             does_not_prove="where the chip stands",
-            reasons=unsupported.SNP_REASONS,
-            run=unsupported.snp,
+            reasons=snp.CERTIFICATES_CHAIN_REASONS,
+            run=snp.certificates_chain,
         ),
         Check(
             id="snp.certificates.validity",
@@ -403,8 +404,8 @@ CATALOGUE: Final[Catalogue[Inputs]] = Catalogue(
             needs=("snp.certificates.chain", "time.as_of"),
             proves="AMD's statement covered as_of",
             does_not_prove="when the report was made",
-            reasons=unsupported.SNP_REASONS,
-            run=unsupported.snp,
+            reasons=snp.CERTIFICATES_VALIDITY_REASONS,
+            run=snp.certificates_validity,
         ),
         Check(
             id="snp.certificates.revocation",
@@ -414,8 +415,8 @@ CATALOGUE: Final[Catalogue[Inputs]] = Catalogue(
             needs=("snp.certificates.chain", "time.as_of"),
             proves="not withdrawn on that list",
             does_not_prove="chip key is secret",
-            reasons=unsupported.SNP_REASONS,
-            run=unsupported.snp,
+            reasons=snp.CERTIFICATES_REVOCATION_REASONS,
+            run=snp.certificates_revocation,
         ),
         Check(
             id="snp.signer.match",
@@ -425,8 +426,8 @@ CATALOGUE: Final[Catalogue[Inputs]] = Catalogue(
             needs=("snp.report.format", "snp.certificates.format"),
             proves="report and certificate agree",
             does_not_prove="which chip, for a VLEK",
-            reasons=unsupported.SNP_REASONS,
-            run=unsupported.snp,
+            reasons=snp.SIGNER_MATCH_REASONS,
+            run=snp.signer_match,
         ),
         Check(
             id="snp.report.signature",
@@ -436,8 +437,8 @@ CATALOGUE: Final[Catalogue[Inputs]] = Catalogue(
             needs=("snp.report.format", "snp.certificates.chain"),
             proves="genuine firmware produced it",
             does_not_prove="absence of known holes",
-            reasons=unsupported.SNP_REASONS,
-            run=unsupported.snp,
+            reasons=snp.REPORT_SIGNATURE_REASONS,
+            run=snp.report_signature,
         ),
         Check(
             id="snp.tcb.order",
@@ -447,8 +448,8 @@ CATALOGUE: Final[Catalogue[Inputs]] = Catalogue(
             needs=("snp.report.signature", "snp.signer.match"),
             proves="no rollback inside the report",
             does_not_prove="currency",
-            reasons=unsupported.SNP_REASONS,
-            run=unsupported.snp,
+            reasons=snp.TCB_ORDER_REASONS,
+            run=snp.tcb_order,
         ),
         Check(
             id="snp.tcb.minimum",
@@ -458,8 +459,8 @@ CATALOGUE: Final[Catalogue[Inputs]] = Catalogue(
             needs=("snp.report.signature",),
             proves="the floor",
             does_not_prove="floor is the newest",
-            reasons=unsupported.SNP_REASONS,
-            run=unsupported.snp,
+            reasons=snp.TCB_MINIMUM_REASONS,
+            run=snp.tcb_minimum,
         ),
         Check(
             id="snp.guest.policy",
@@ -469,8 +470,8 @@ CATALOGUE: Final[Catalogue[Inputs]] = Catalogue(
             needs=("snp.report.signature",),
             proves="host may not debug or migrate",
             does_not_prove="absence of physical attacks",
-            reasons=unsupported.SNP_REASONS,
-            run=unsupported.snp,
+            reasons=snp.GUEST_POLICY_REASONS,
+            run=snp.guest_policy,
         ),
         Check(
             id="snp.platform.policy",
@@ -480,8 +481,8 @@ CATALOGUE: Final[Catalogue[Inputs]] = Catalogue(
             needs=("snp.report.signature",),
             proves="flags as demanded",
             does_not_prove="unflagged weaknesses",
-            reasons=unsupported.SNP_REASONS,
-            run=unsupported.snp,
+            reasons=snp.PLATFORM_POLICY_REASONS,
+            run=snp.platform_policy,
         ),
         Check(
             id="snp.reference.identity",
@@ -491,8 +492,8 @@ CATALOGUE: Final[Catalogue[Inputs]] = Catalogue(
             needs=("snp.report.signature",),
             proves="launch parameters",
             does_not_prove="their meaning",
-            reasons=unsupported.SNP_REASONS,
-            run=unsupported.snp,
+            reasons=snp.REFERENCE_IDENTITY_REASONS,
+            run=snp.reference_identity,
         ),
         Check(
             id="azure.hcl",

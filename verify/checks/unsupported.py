@@ -1,4 +1,4 @@
-"""Rows whose evidence this version does not judge: SEV-SNP, vTPM, Nitro, signed releases.
+"""Rows whose evidence this version does not judge: vTPM, Nitro, signed releases.
 
 They answer honestly: `evidence.absent` where the bundle lists none, `evidence.unsupported` where it
 does. Neither ever passes.
@@ -16,7 +16,6 @@ from verify.engine.reason import Reason
 from verify.wire.model import Evidence
 
 _REASONS: Final = frozenset({Reason.EVIDENCE_ABSENT, Reason.EVIDENCE_UNSUPPORTED})
-SNP_REASONS: Final = _REASONS
 VTPM_REASONS: Final = _REASONS
 NITRO_REASONS: Final = _REASONS
 PROVENANCE_REASONS: Final = _REASONS
@@ -41,11 +40,6 @@ def _not_judged(facts: Facts, subject: str) -> Outcome[Affirmed]:
         *findings,
         detail=f"this version does not judge {subject} evidence",
     )
-
-
-def snp(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: ARG001
-    """Rows 30 to 41: SEV-SNP reports are not judged by this version."""
-    return _not_judged(facts, "snp")
 
 
 def vtpm(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: ARG001
