@@ -25,7 +25,6 @@ from verify.engine.reason import Reason
 from verify.engine.tally import Tally
 from verify.families import dstack, shapes
 from verify.families.certificates import certificate_spki, leaf_spki
-from verify.families.content import read_reply
 from verify.families.identity import (
     AttestedIdentity,
     AuthenticReport,
@@ -36,6 +35,7 @@ from verify.families.identity import (
     ReportObject,
     Shape,
 )
+from verify.wire.headers import read_headers
 from verify.wire.model import (
     Artifact,
     ArtifactUnavailable,
@@ -45,7 +45,6 @@ from verify.wire.model import (
     Response,
     Statement,
 )
-from verify.wire.strict_json import parse_evidence
 
 _LOOPBACK: Final = frozenset(("127.0.0.1", "localhost", "[::1]"))
 _PROVIDER_PURPOSES: Final = frozenset(
@@ -144,7 +143,6 @@ EXCHANGE_RECORDED_REASONS: Final = frozenset(
         Reason.EXCHANGE_ATTESTATION_MISSING,
         Reason.EXCHANGE_CHAT_MISSING,
         Reason.EXCHANGE_CONTENT_ENCODED,
-        Reason.EXCHANGE_ERROR_BODY,
         Reason.EXCHANGE_ORDER_VIOLATED,
         Reason.EXCHANGE_REDIRECTED,
         Reason.EXCHANGE_SCHEME_INSECURE,
@@ -232,22 +230,16 @@ def _content_encoding(evidence: Evidence, headers: str | None) -> str:
     if headers is None:
         return ""
     try:
-        pairs = parse_evidence(evidence.body(headers))
+        fields = read_headers(evidence.body(headers))
     except (ArtifactUnavailable, FormatError):
         return ""
-    if isinstance(pairs, str) or not isinstance(pairs, Sequence):
-        return ""
-    for pair in pairs:
-        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-            continue
-        name, value = pair
-        if isinstance(name, str) and name.lower() == "content-encoding":
-            return value.strip().lower() if isinstance(value, str) else ""
+    for name, value in fields:
+        if name.lower() == "content-encoding":
+            return (value or "").strip().lower()
     return ""
 
 
-def _chats(inputs: Inputs, evidence: Evidence, tally: Tally) -> tuple[Exchange, ...]:
-    statement = evidence.statement
+def _chats(inputs: Inputs, statement: Statement, tally: Tally) -> tuple[Exchange, ...]:
     tries = [exchange for exchange in statement.exchanges if exchange.purpose == "chat"]
     answered = tuple(
         exchange
@@ -263,26 +255,9 @@ def _chats(inputs: Inputs, evidence: Evidence, tally: Tally) -> tuple[Exchange, 
         answer = exchange.response
         if answer is None:
             continue
-        if not 200 <= answer.status < 300:
-            if answer.body in used or not answered:
-                _unusable(exchange, answer, tally)
-            continue
-        if answer.body is None:
-            continue
-        try:
-            reply = read_reply(evidence.body(answer.body))
-        except ArtifactUnavailable:
-            continue  # withheld: the content checks say so
-        if reply.error is not None:
-            tally.find(
-                Reason.EXCHANGE_ERROR_BODY,
-                Pointer(
-                    document=evidence.document(answer.body), start=reply.error, stop=reply.error
-                ),
-                what="an error stands in the chat's answer",
-                got="error",
-                expected="an answer",
-            )
+        failed = not 200 <= answer.status < 300
+        if failed and (answer.body in used or not answered):
+            _unusable(exchange, answer, tally)
     if inputs.policy.mode("content") == Mode.REQUIRED and not tries:
         tally.find(
             Reason.EXCHANGE_CHAT_MISSING,
@@ -374,7 +349,7 @@ def exchange_recorded(inputs: Inputs, facts: Facts) -> Outcome[RecordedSequence]
                     got=encoding,
                     expected="identity",
                 )
-    chats = _chats(inputs, evidence, tally)
+    chats = _chats(inputs, statement, tally)
     signatures = _signatures(inputs, statement, tally)
     if attestations:
         _order(inputs, tally, attestations, chats, signatures)
@@ -1013,16 +988,14 @@ def report_data(inputs: Inputs, facts: Facts) -> Outcome[tuple[AttestedIdentity,
     for item in _bound_reports(evidence, answers, authentic, tally):
         place = evidence.document(item.answer.artifact)
         bound = item.authentic.report_data
-        for judge in (
-            lambda item=item, bound=bound: dstack.judge_copy(item.report, bound),
-            lambda item=item, bound=bound: dstack.judge_identity(
-                item.report, bound, _seen_fingerprints(item)
-            ),
-        ):
-            try:
-                judge()
-            except Refused as refused:
-                tally.refuse(refused, place)
+        try:
+            dstack.judge_copy(item.report, bound)
+        except Refused as refused:
+            tally.refuse(refused, place)
+        try:
+            dstack.judge_identity(item.report, bound, _seen_fingerprints(item))
+        except Refused as refused:
+            tally.refuse(refused, place)
         _declared_keys(inputs, evidence, item, tally)
         tally.match(f"{item.quote.id}: {item.report.form}")
         identities.append(

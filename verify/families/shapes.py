@@ -15,13 +15,19 @@ from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
 from verify.families import dstack
 from verify.families.identity import Family, RecognisedAnswer, Shape
-from verify.wire.strict_json import Json, parse_evidence
+from verify.wire.strict_json import Json, JsonError, parse_evidence
 
 MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an attestation body (providers.md 2.8)."""
 
 _V3: Final = "https://tinfoil.sh/predicate/attestation/v3"
 _TINFOIL: Final = "https://tinfoil.sh/predicate/"
+_JSON_FAULTS: Final[Mapping[str, Reason]] = {
+    "input.duplicate_member": Reason.EXCHANGE_JSON_DUPLICATE_MEMBER,
+    "input.depth": Reason.EXCHANGE_OVER_LIMIT,
+    "input.count": Reason.EXCHANGE_OVER_LIMIT,
+    "input.too_large": Reason.EXCHANGE_OVER_LIMIT,
+}
 _ERROR_MEMBERS: Final = ("error", "detail", "error_code", "message")
 _EVIDENCE_MEMBERS: Final = frozenset(
     (
@@ -171,12 +177,9 @@ def parse_answer(body: bytes) -> _Members:
         )
     try:
         value = parse_evidence(body)
-    except FormatError as error:
-        raise FormatError(
-            error.offset,
-            error.what,
-            reason=error.reason or Reason.EXCHANGE_BODY_NOT_JSON,
-        ) from error
+    except JsonError as error:
+        reason = _JSON_FAULTS.get(error.code, Reason.EXCHANGE_BODY_NOT_JSON)
+        raise FormatError(error.offset, error.what, reason=reason) from error
     if not isinstance(value, Mapping):
         raise FormatError(0, "not an object", reason=Reason.SHAPE_UNKNOWN, path="")
     if not _EVIDENCE_MEMBERS.intersection(value):

@@ -1,0 +1,1 @@
+"""Importers: earlier recordings, brought to the same recorded exchanges that a capture gives."""

@@ -1,0 +1,597 @@
+"""From recorded exchanges to the artifacts and declared pairs of a session.
+
+Live captures and importers share this one road: roles by purpose and content, the family's own
+extractor for the items of each answer, chain headers as derived artifacts, and every binding the
+verifier is to test. It declares, it does not judge: a pair that is false fails verification.
+
+Source: bundle-format.md 5.2, 5.3, 6.5; providers.md 1.2, 2.4, 3.4.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+from urllib.parse import parse_qs, urlsplit
+
+from bundle.assemble import Assembly, ExchangeIds
+from bundle.recording import RecordedExchange
+from verify.engine.errors import FormatError, Refused, UsageError
+from verify.families import shapes
+from verify.families.identity import Item, RecognisedAnswer, ReportObject
+from verify.wire.derive import derive
+from verify.wire.strict_json import Json, parse_evidence
+
+_MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}")
+
+_REQUEST_ROLES: Final[Mapping[str, str]] = {
+    "attestation": "provider.attestation-request",
+    "chat": "http.request.body",
+    "nras": "nras.request",
+    "revocation": "nvidia.ocsp-request",
+}
+_RESPONSE_ROLES: Final[Mapping[str, str]] = {
+    "attestation": "provider.attestation",
+    "chat": "http.response.body",
+    "signature": "provider.signature",
+    "receipt": "provider.receipt",
+    "key-config": "provider.key-config",
+    "model-list": "provider.model-list",
+    "rim": "nvidia.rim",
+    "nras": "nras.answer",
+    "jwks": "nras.jwks",
+    "provenance": "sigstore.bundle",
+    "time": "time.checkpoint",
+}
+_OTHER: Final = "provider.evidence"
+_STATUS_MATTERS: Final = frozenset(("collateral", "revocation", "nras", "jwks", "provenance"))
+"""Purposes whose error pages are kept, but under no role that a vendor check reads."""
+
+_CHAIN_HEADERS: Final[Mapping[str, tuple[str, str]]] = {
+    "tcb-info-issuer-chain": ("intel.tcb-info", "intel.tcb-info-chain"),
+    "sgx-tcb-info-issuer-chain": ("intel.tcb-info", "intel.tcb-info-chain"),
+    "sgx-enclave-identity-issuer-chain": ("intel.qe-identity", "intel.qe-identity-chain"),
+    "sgx-pck-crl-issuer-chain": ("intel.pck-crl", "intel.pck-crl-chain"),
+    "tcb-evaluation-data-numbers-issuer-chain": (
+        "intel.tcb-evaluation-numbers",
+        "intel.tcb-evaluation-numbers-chain",
+    ),
+}
+"""Header that carries a PEM chain, percent-encoded -> (role beside it, its own role)."""
+
+
+# --- roles -----------------------------------------------------------------------------------
+
+
+def header(recorded: RecordedExchange, name: str) -> str | None:
+    """Return the first response header of that name that is not redacted, or None."""
+    for found, value in recorded.response_headers or ():
+        if found.lower() == name and value is not None:
+            return value
+    return None
+
+
+def media_type(recorded: RecordedExchange) -> str:
+    """Return the media type of an answer in our grammar, or ``application/octet-stream``."""
+    stated = (header(recorded, "content-type") or "").partition(";")[0].strip().lower()
+    return stated if _MEDIA_TYPE.fullmatch(stated) else "application/octet-stream"
+
+
+def _json(body: bytes | None) -> Json:
+    if not body:
+        return None
+    try:
+        return parse_evidence(body)
+    except FormatError:
+        return None
+
+
+_CERTIFICATE_LISTS: Final = (
+    (b"Intel SGX PCK Platform CA", "intel.pck-crl"),
+    (b"Intel SGX PCK Processor CA", "intel.pck-crl"),
+    (b"Intel SGX Root CA", "intel.root-crl"),
+    (b"Advanced Micro Devices", "amd.crl"),
+    (b"NVIDIA", "nvidia.crl"),
+)
+"""Name inside the DER of a revocation list -> role; the first that occurs decides."""
+
+
+_OCSP_BASIC: Final = bytes.fromhex("06092b0601050507300101")
+"""DER of the object identifier id-pkix-ocsp-basic: every OCSP answer with a status has it."""
+
+
+def _revocation_role(recorded: RecordedExchange) -> str:
+    body = recorded.response_body or b""
+    if _OCSP_BASIC in body or media_type(recorded) == "application/ocsp-response":
+        return "nvidia.ocsp-response"
+    if body.startswith(b"-----BEGIN X509 CRL-----"):
+        try:
+            body = base64.b64decode(b"".join(body.split(b"\n")[1:-2]))
+        except (ValueError, binascii.Error):
+            return _OTHER
+    if not body.startswith(b"0"):
+        return _OTHER
+    for name, role in _CERTIFICATE_LISTS:
+        if name in body:
+            return role
+    return _OTHER
+
+
+def _collateral_role(recorded: RecordedExchange) -> str:
+    value = _json(recorded.response_body)
+    if isinstance(value, Mapping):
+        for member, role in (
+            ("tcbInfo", "intel.tcb-info"),
+            ("enclaveIdentity", "intel.qe-identity"),
+            ("tcbEvalNumbers", "intel.tcb-evaluation-numbers"),
+        ):
+            if member in value:
+                return role
+    path = urlsplit(recorded.url).path
+    if path.endswith("/cert_chain"):
+        return "amd.chain"
+    if "/vcek/" in path or "/vlek/" in path:
+        return "amd.vek"
+    return _OTHER
+
+
+def response_role(recorded: RecordedExchange) -> str:
+    """Return the role of an answer's body: by purpose, and by content where a purpose has several.
+
+    Source: bundle-format.md 5.2.
+    """
+    purpose = recorded.purpose
+    success = recorded.status is not None and 200 <= recorded.status < 300
+    if purpose in _STATUS_MATTERS and not success:
+        return _OTHER
+    if purpose == "collateral":
+        return _collateral_role(recorded)
+    if purpose == "revocation":
+        return _revocation_role(recorded)
+    if purpose == "provenance":
+        return _provenance_role(recorded)
+    return _RESPONSE_ROLES.get(purpose, _OTHER)
+
+
+def _provenance_role(recorded: RecordedExchange) -> str:
+    path = urlsplit(recorded.url).path
+    if path.endswith("tinfoil.hash"):
+        return "release.digest"
+    if "/attestations/" in path:
+        return "release.attestations"
+    if "/releases/" in path:
+        return "release.manifest"
+    value = _json(recorded.response_body)
+    if isinstance(value, Mapping) and "dsseEnvelope" in value:
+        return "sigstore.bundle"
+    return _OTHER
+
+
+# --- what a session's nonce is ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionNonce:
+    """One nonce as made by the capture, or as found in a recording (``foreign``).
+
+    ``value``: bytes as they should appear in evidence. ``beacon``: artifact id, or None.
+    """
+
+    value: bytes
+    derivation: Literal["teebundle-v1", "foreign"] = "foreign"
+    random: bytes | None = None
+    beacon: str | None = None
+
+
+def nonce_of(url: str) -> bytes | None:
+    """Return the bytes of the hex nonce in an attestation URL, or None."""
+    for text in parse_qs(urlsplit(url).query).get("nonce", ()):
+        try:
+            value = bytes.fromhex(text)
+        except ValueError:
+            continue
+        if len(value) >= 16:
+            return value
+    return None
+
+
+# --- the inventory ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listed:
+    """A recognised answer with its exchange and the artifact id of each of its items."""
+
+    answer: RecognisedAnswer
+    exchange: ExchangeIds
+    recorded: RecordedExchange
+    ids: Mapping[tuple[str, ...], str]
+
+    def id(self, item: Item) -> str:
+        """Return the artifact id of an item."""
+        return self.ids[(item.role, *item.steps)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """An exchange with the ids and the role it was given, and the chains its headers carry."""
+
+    recorded: RecordedExchange
+    ids: ExchangeIds
+    role: str
+    chains: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Inventory:
+    """Puts recorded exchanges into an `Assembly`, in order, and declares what belongs together.
+
+    ``nonces``: nonce bytes to how they were made; a nonce that is not there is ``foreign``.
+    ``lenient``: a shape that no family here reads is kept as it is instead of being refused.
+    """
+
+    assembly: Assembly
+    nonces: Mapping[bytes, SessionNonce] = field(default_factory=dict)
+    lenient: bool = False
+    _kept: list[_Kept] = field(default_factory=list)
+    _answers: list[_Listed] = field(default_factory=list)
+    _nonce_ids: dict[bytes, str] = field(default_factory=dict)
+
+    def add(self, recorded: RecordedExchange, *, name: str = "") -> ExchangeIds:
+        """Add one exchange and everything derived from it. ``name``: the file, for messages.
+
+        Raises UsageError for an attestation answer that cannot be bundled, saying why.
+        """
+        kind = media_type(recorded)
+        answer = self._read(recorded, name or recorded.url)
+        role = response_role(recorded)
+        ids = self.assembly.exchange(
+            recorded,
+            body_role=role,
+            request_role=_REQUEST_ROLES.get(recorded.purpose, _OTHER),
+            body_media_type=kind,
+            request_media_type=(
+                "application/ocsp-request"
+                if recorded.purpose == "revocation"
+                else "application/json"
+            ),
+        )
+        kept = _Kept(
+            recorded=recorded, ids=ids, role=role, chains=self._derive_chains(recorded, ids, role)
+        )
+        self._kept.append(kept)
+        if recorded.purpose == "attestation":
+            self._declare_nonce(recorded)
+        if answer is not None and ids.response_body is not None:
+            self._derive_items(answer, kept, ids.response_body)
+        return ids
+
+    def _read(self, recorded: RecordedExchange, name: str) -> RecognisedAnswer | None:
+        usable = (
+            recorded.purpose == "attestation"
+            and recorded.status is not None
+            and 200 <= recorded.status < 300
+            and recorded.complete
+            and bool(recorded.response_body)
+        )
+        if not usable or recorded.response_body is None:
+            return None
+        try:
+            return shapes.read_answer(shapes.parse_answer(recorded.response_body), "")
+        except Refused as refused:
+            if self.lenient:
+                return None
+            message = f"{name}: {refused.what} ({refused.reason})"
+            if refused.got in shapes.FAMILIES:
+                message = f"{name}: family not supported yet: {refused.got} ({refused.reason})"
+            raise UsageError(message) from refused
+        except FormatError as error:
+            if self.lenient:
+                return None
+            place = error.path if error.path is not None else f"byte {error.offset}"
+            message = f"{name}: {place}: {error.what} ({error.reason})"
+            raise UsageError(message) from error
+
+    def _declare_nonce(self, recorded: RecordedExchange) -> None:
+        value = nonce_of(recorded.url)
+        if value is None or value in self._nonce_ids:
+            return
+        made = self.nonces.get(value) or SessionNonce(value=value)
+        self._nonce_ids[value] = self.assembly.nonce(
+            made.value,
+            derivation=made.derivation,
+            random=made.random,
+            beacon=made.beacon,
+            sent_as="hex64" if len(value) == 32 else "hex32",
+        )
+
+    def _derive_chains(
+        self, recorded: RecordedExchange, ids: ExchangeIds, role: str
+    ) -> tuple[str, ...]:
+        document = ids.response_headers
+        if document is None or recorded.purpose not in ("collateral", "revocation"):
+            return ()
+        names = [found.lower() for found, _ in recorded.response_headers or ()]
+        chains: list[str] = []
+        for name, (beside, own) in _CHAIN_HEADERS.items():
+            if role != beside or names.count(name) != 1:
+                continue
+            steps = (f"header:{name}", "percent")
+            try:
+                derive(self.assembly.body(document), steps)
+            except FormatError:
+                continue  # a broken header is kept in its document; nothing can be derived
+            chains.append(
+                self.assembly.derive(
+                    document, role=own, steps=steps, media_type="application/x-pem-file"
+                )
+            )
+        return tuple(chains)
+
+    def _derive_items(self, answer: RecognisedAnswer, kept: _Kept, source: str) -> None:
+        ids: dict[tuple[str, ...], str] = {}
+        for item in answer.items:
+            ids[(item.role, *item.steps)] = self.assembly.derive(
+                source, role=item.role, steps=item.steps, media_type=item.media_type
+            )
+        self._answers.append(
+            _Listed(answer=answer, exchange=kept.ids, recorded=kept.recorded, ids=ids)
+        )
+
+    # --- bindings ----------------------------------------------------------------------------
+
+    def bind(self) -> None:
+        """Declare every pair the verifier is to test. Call once, after the last exchange."""
+        for kept in self._kept:
+            if kept.chains and kept.ids.response_body is not None:
+                self.assembly.bind(
+                    "chain-for", evidence=kept.ids.response_body, with_=list(kept.chains)
+                )
+        for listed in self._answers:
+            for report in listed.answer.reports:
+                self._bind_report(listed, report)
+        self._bind_nras()
+        self._bind_signatures()
+        self._bind_around()
+
+    def _quotes(self, listed: _Listed, report: ReportObject) -> tuple[str, ...]:
+        """Return the report's own quote and, if there is one, its compose manager's."""
+        own = [listed.id(report.quote)]
+        own.extend(listed.id(item) for item in report.manager if item.role == "tdx.quote")
+        return tuple(own)
+
+    def _bind_report(self, listed: _Listed, report: ReportObject) -> None:
+        bind = self.assembly.bind
+        quote, *managers = self._quotes(listed, report)
+        value = nonce_of(listed.recorded.url)
+        nonce = None if value is None else self._nonce_ids.get(value)
+        for evidence in (quote, *managers):
+            if nonce is not None:
+                bind("nonce-in-evidence", nonce=nonce, evidence=evidence)
+            self._bind_collateral(evidence)
+        for item in listed.answer.items:
+            if item.role == "provider.signing-key" and item.pointer == report.pointer:
+                bind("key-in-evidence", key=listed.id(item), evidence=quote)
+        if report.tls_fingerprint is not None and report.pointer in ("", "/gateway_attestation"):
+            bind("tls-in-evidence", exchange=listed.exchange.exchange, evidence=quote)
+        for log in report.logs:
+            bind("log-in-evidence", log=listed.id(log), evidence=quote)
+        for item in report.manager:
+            if item.role == "dstack.event-log":
+                for manager in managers:
+                    bind("log-in-evidence", log=listed.id(item), evidence=manager)
+        if report.compose is not None:
+            bind("code-in-evidence", code=listed.id(report.compose), evidence=quote)
+        for evidence_item, chain in report.devices:
+            bind("chain-for", evidence=listed.id(evidence_item), with_=[listed.id(chain)])
+        if report.devices:
+            bind(
+                "devices-share-nonce",
+                devices=[listed.id(evidence_item) for evidence_item, _ in report.devices],
+                evidence=quote,
+            )
+
+    def _bind_collateral(self, quote: str) -> None:
+        """Join a quote with the newest recorded collateral of its platform."""
+        platform = platform_of(self.assembly.body(quote))
+        found: dict[str, list[str]] = {}
+        for kept in self._kept:
+            body = kept.ids.response_body
+            if body is None or kept.recorded.purpose not in ("collateral", "revocation"):
+                continue
+            if not kept.role.startswith("intel."):
+                continue
+            if platform is None or _serves(kept.role, kept.recorded, platform):
+                found[kept.role] = [body, *kept.chains]
+        ids = [item for items in found.values() for item in items]
+        if ids:
+            self.assembly.bind("collateral-for", evidence=quote, with_=ids)
+
+    def _bind_nras(self) -> None:
+        devices = {
+            self.assembly.body(item): item
+            for item in self.assembly.ids_of("nvidia.gpu-evidence", "nvidia.switch-evidence")
+        }
+        keys = [
+            kept.ids.response_body
+            for kept in self._kept
+            if kept.role == "nras.jwks" and kept.ids.response_body
+        ]
+        for kept in self._kept:
+            if kept.role != "nras.answer" or kept.ids.response_body is None:
+                continue
+            if kept.ids.request_body is None or not keys:
+                continue
+            submitted = _submitted(kept.recorded.request_body)
+            self.assembly.bind(
+                "nras-covers",
+                request=kept.ids.request_body,
+                answer=kept.ids.response_body,
+                jwks=self._jwks_after(kept) or keys[-1],
+                devices=[devices[raw] for raw in submitted if raw in devices],
+            )
+
+    def _jwks_after(self, answer: _Kept) -> str | None:
+        """Return the key set fetched next after an answer."""
+        for kept in self._kept[self._kept.index(answer) :]:
+            if kept.role == "nras.jwks" and kept.ids.response_body:
+                return kept.ids.response_body
+        return None
+
+    def _bind_signatures(self) -> None:
+        chats = [kept for kept in self._kept if kept.recorded.purpose == "chat"]
+        for kept in self._kept:
+            carrier = kept.ids.response_body
+            if kept.recorded.purpose != "signature" or carrier is None or not chats:
+                continue
+            stated = _json(kept.recorded.response_body)
+            if not isinstance(stated, Mapping) or "signature" not in stated:
+                continue  # an answer that says there is none
+            chat = _chat_before(chats, kept, self._kept)
+            self.assembly.bind(
+                "signature-covers",
+                signature=carrier,
+                key=self._key_of(stated.get("signing_address")),
+                request=chat.ids.request_body,
+                response=chat.ids.response_body,
+            )
+
+    def _key_of(self, stated: Json) -> str:
+        """Return the signing-key artifact that spells that address.
+
+        Where no answer offers it, the address itself is kept as the look-up states it: the verifier
+        then says that no quote binds it.
+        """
+        text = stated if isinstance(stated, str) else ""
+        for key in self.assembly.ids_of("provider.signing-key"):
+            if self.assembly.body(key).decode("utf-8", "replace").lower() == text.lower():
+                return key
+        return self.assembly.local(
+            text.encode() or b"(none stated)",
+            role=_OTHER,
+            description="signing address as the signature look-up states it",
+            media_type="text/plain",
+        )
+
+    def _bind_around(self) -> None:
+        chats = [kept for kept in self._kept if kept.recorded.purpose == "chat"]
+        for chat in chats:
+            at = self._kept.index(chat)
+            session = chat.recorded.session
+            own = [item for item in self._answers if item.recorded.session == session]
+            places = {
+                item.exchange.exchange: number
+                for number, kept in enumerate(self._kept)
+                for item in own
+                if item.exchange.exchange == kept.ids.exchange
+            }
+            before = [exchange for exchange, number in places.items() if number < at]
+            after = [exchange for exchange, number in places.items() if number > at]
+            if before and after:
+                self.assembly.bind(
+                    "attested-around",
+                    before=before[-1],
+                    after=after[0],
+                    chat=chat.ids.exchange,
+                )
+
+
+def _chat_before(chats: Sequence[_Kept], kept: _Kept, order: Sequence[_Kept]) -> _Kept:
+    """Return the chat that a look-up names, else the last chat before it."""
+    path = urlsplit(kept.recorded.url).path
+    for chat in chats:
+        found = _chat_id(chat.recorded.response_body)
+        if found is not None and found in path.rsplit("/", 1)[-1]:
+            return chat
+    at = order.index(kept)
+    before = [chat for chat in chats if order.index(chat) < at]
+    return before[-1] if before else chats[0]
+
+
+_CHAT_ID: Final = re.compile(rb'"id" ?: ?"([!-~]{1,128}?)"')
+
+
+def _chat_id(body: bytes | None) -> str | None:
+    found = _CHAT_ID.search(body or b"")
+    return None if found is None else found.group(1).decode("ascii")
+
+
+def _submitted(body: bytes | None) -> tuple[bytes, ...]:
+    """Return the evidence items of an NRAS request, decoded; empty where it has none."""
+    value = _json(body)
+    listed = value.get("evidence_list") if isinstance(value, Mapping) else None
+    if isinstance(listed, str) or not isinstance(listed, Sequence):
+        return ()
+    found: list[bytes] = []
+    for entry in listed:
+        stated = entry.get("evidence") if isinstance(entry, Mapping) else None
+        if isinstance(stated, str):
+            try:
+                found.append(base64.b64decode(stated, validate=True))
+            except (ValueError, binascii.Error):
+                continue
+    return tuple(found)
+
+
+# --- which collateral belongs to which platform ----------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """What a quote's PCK certificate says: FMSPC (6 bytes) and issuing CA; and its TEE."""
+
+    fmspc: bytes
+    ca: Literal["platform", "processor"]
+    tdx: bool
+
+
+def platform_of(quote: bytes) -> Platform | None:
+    """Return the platform of a quote that carries its PCK chain, or None."""
+    from verify.crypto.x509 import load_certificate, split_pem  # noqa: PLC0415  (heavy import)
+    from verify.intel.pck import CaKind, sgx_extension  # noqa: PLC0415
+    from verify.intel.quote import Tee, parse_quote  # noqa: PLC0415
+
+    try:
+        parsed = parse_quote(quote)
+        chain = [load_certificate(der) for der in split_pem(parsed.cert_data)]
+        platform = len(chain) > 1 and any("Platform" in name for name in chain[1].common_names)
+        kind = CaKind.PLATFORM if platform else CaKind.PROCESSOR
+        extension = sgx_extension(chain[0], kind)
+    except FormatError:
+        return None
+    return Platform(
+        fmspc=extension.fmspc,
+        ca="platform" if platform else "processor",
+        tdx=parsed.tee is Tee.TDX,
+    )
+
+
+def _serves(role: str, recorded: RecordedExchange, platform: Platform) -> bool:
+    """Whether an item of collateral speaks of that platform."""
+    if role == "intel.tcb-info":
+        value = _json(recorded.response_body)
+        info = value.get("tcbInfo") if isinstance(value, Mapping) else None
+        if not isinstance(info, Mapping):
+            return False
+        fmspc = info.get("fmspc")
+        return (
+            isinstance(fmspc, str)
+            and fmspc.lower() == platform.fmspc.hex()
+            and info.get("id") == ("TDX" if platform.tdx else "SGX")
+        )
+    if role == "intel.qe-identity":
+        value = _json(recorded.response_body)
+        identity = value.get("enclaveIdentity") if isinstance(value, Mapping) else None
+        return isinstance(identity, Mapping) and identity.get("id") == (
+            "TD_QE" if platform.tdx else "QE"
+        )
+    if role == "intel.pck-crl":
+        body = recorded.response_body or b""
+        name = b"PCK Platform CA" if platform.ca == "platform" else b"PCK Processor CA"
+        if body.startswith(b"-----"):
+            return f"ca={platform.ca}" in recorded.url
+        return name in body
+    return True
