@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from verify.engine.check import Catalogue, Check, Facts, Mode, Ruling
+from verify.engine.errors import TeebundleError
+from verify.engine.errors import MalformedInput
 from verify.engine.outcome import Outcome, Status, blocked
 from verify.engine.reason import Reason
 
@@ -64,6 +66,9 @@ def _answer(
         return blocked(Reason.NEED_NOT_PASSED, detail=need)
     try:
         return check.run(inputs, facts)
+    except TeebundleError:
+        # unusable input (a payload that is no Statement) is not an outcome: it ends the run
+        raise
     except Exception as error:  # noqa: BLE001  (the one place where a crash becomes an outcome)
         return crashed(error)
 

@@ -1,0 +1,171 @@
+"""Seal: sign a frozen Statement, put the packed file together, prove it reads back, write it once.
+
+Source: bundle-format.md 5.1 (writer's layout), 6.3 (credential search), 9.2, 9.3.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from bundle.assemble import Frozen
+from bundle.keys import Signer, key_id
+from verify.engine.errors import UsageError
+
+MEDIA_TYPE: Final = "application/vnd.teebundle.evidence.v1+json"
+PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+_PLAIN: Final = frozenset("\t\n\r")
+
+
+class SealError(Exception):
+    """The bundle was not written. Says what was found and what to do."""
+
+
+def pae(payload_type: str, payload: bytes) -> bytes:
+    """Return the DSSE pre-authentication encoding: the bytes that are signed."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+
+
+def credential_forms(secret: str) -> tuple[bytes, ...]:
+    """Return the byte strings by which a credential would be recognised.
+
+    Plain, percent-encoded, hex in both cases, and base64 at each of its three alignments with the
+    characters that depend on neighbours cut off.
+    """
+    raw = secret.encode()
+    forms = {raw, quote(secret, safe="").encode(), raw.hex().encode(), raw.hex().upper().encode()}
+    for shift in range(3):
+        text = base64.b64encode(bytes(shift) + raw)
+        inner = text[(0, 2, 3)[shift] : len(text) - (4 if (shift + len(raw)) % 3 else 0)]
+        if len(inner) >= 8:
+            forms.add(inner)
+            forms.add(inner.translate(bytes.maketrans(b"+/", b"-_")))
+    return tuple(form for form in forms if form)
+
+
+def search_credentials(places: Mapping[str, bytes], secrets: Iterable[str]) -> None:
+    """Refuse to go on if a credential stands in any of the byte strings about to be stored.
+
+    Raises `SealError` naming the place, never the credential.
+    """
+    for secret in secrets:
+        for form in credential_forms(secret):
+            for place, data in places.items():
+                if form in data:
+                    message = (
+                        f"a configured credential stands in {place}; nothing was written. "
+                        "Redact it at the source, or capture again with another credential"
+                    )
+                    raise SealError(message)
+
+
+def _blob(data: bytes, *, salted: bool) -> dict[str, str]:
+    """Return a blob entry: ``utf-8`` for plain raw text, ``base64`` for everything else."""
+    if not salted:
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:
+            text = None
+        if text is not None and "\ufeff" not in text:
+            control = any(
+                (ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0) and c not in _PLAIN for c in text
+            )
+            if not control:
+                return {"encoding": "utf-8", "data": text}
+    return {"encoding": "base64", "data": base64.b64encode(data).decode("ascii")}
+
+
+def envelope(payload: bytes, signers: Sequence[Signer]) -> dict[str, object]:
+    """Return the DSSE envelope over ``payload`` with one signature for each signer."""
+    message = pae(PAYLOAD_TYPE, payload)
+    return {
+        "payloadType": PAYLOAD_TYPE,
+        "payload": base64.b64encode(payload).decode("ascii"),
+        "signatures": [
+            {
+                "keyid": key_id(signer.spki()),
+                "sig": base64.b64encode(signer.sign(message)).decode("ascii"),
+            }
+            for signer in signers
+        ],
+    }
+
+
+def packed(document: Mapping[str, object]) -> bytes:
+    """Return a packed object in the writer's layout (bundle-format.md 5.1)."""
+    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def assemble_file(frozen: Frozen, signers: Sequence[Signer]) -> bytes:
+    """Sign and put the packed file together, without writing or checking it."""
+    return packed(
+        {
+            "mediaType": MEDIA_TYPE,
+            "statement": envelope(frozen.payload, signers),
+            "material": [],
+            "blobs": {
+                digest: _blob(frozen.blobs[digest], salted=digest in frozen.salted)
+                for digest in sorted(frozen.blobs)
+            },
+            "redactions": [],
+            "attachments": [],
+            "renewals": [],
+        }
+    )
+
+
+def seal(frozen: Frozen, signers: Sequence[Signer], *, secrets: Iterable[str] = ()) -> bytes:
+    """Return the packed file, after it has been read back and every container check passed.
+
+    ``secrets``: configured credentials, searched for in everything about to be stored.
+    Raises `SealError` where anything is found; then nothing may be written.
+    """
+    if not signers:
+        message = "a bundle needs at least one signer; name one with --key"
+        raise UsageError(message)
+    places = {"the statement": frozen.payload, **frozen.blobs}
+    search_credentials(places, secrets)
+    data = assemble_file(frozen, signers)
+    _read_back(data, signers)
+    return data
+
+
+def write_new(path: Path, data: bytes, *, overwrite: bool = False) -> None:
+    """Write a file whole or not at all: temporary file beside it (0600), fsync, rename.
+
+    Raises UsageError where the target exists and ``overwrite`` is False, or the folder is missing.
+    """
+    if not overwrite and (path.exists() or path.is_symlink()):
+        message = f"{path}: exists already; choose another name or pass --overwrite"
+        raise UsageError(message)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        message = f"{path}: cannot write there: {error.strerror}"
+        raise UsageError(message) from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if overwrite:
+            temporary.replace(path)
+        else:
+            # a link, unlike a rename, fails where another writer was faster
+            os.link(temporary, path)
+    except FileExistsError as error:
+        message = f"{path}: exists already; choose another name or pass --overwrite"
+        raise UsageError(message) from error
+    except OSError as error:
+        message = f"{path}: cannot write there: {error.strerror}"
+        raise UsageError(message) from error
+    finally:
+        temporary.unlink(missing_ok=True)
