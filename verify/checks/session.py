@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from verify.checks.inputs import Inputs
+from verify.checks.snp import VerifiedSnpReports
 from verify.checks.subjects import ALWAYS, ROLES, listed
 from verify.checks.tdx import VerifiedQuotes
 from verify.engine.check import Facts, Mode
@@ -632,6 +633,15 @@ def cpu_authentic(inputs: Inputs, facts: Facts) -> Outcome[AuthenticReports]:  #
                 kind="sgx" if sgx else "tdx",
                 report_data=body["report_data"],
                 code=tuple(body[name] for name in names),
+            )
+    guests = facts.find("snp.report.signature", VerifiedSnpReports)
+    if guests is not None:
+        for verified in guests.items:
+            reports[verified.artifact] = AuthenticReport(
+                artifact=verified.artifact,
+                kind="snp",
+                report_data=verified.report_data,
+                code=(verified.measurement,),
             )
     tally = Tally()
     items = statement.of_role(*_CPU_ROLES)
