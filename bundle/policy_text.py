@@ -33,7 +33,7 @@ def _flow(value: object) -> str:
     """Write a value on one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, list | tuple):
         return "[" + ", ".join(_flow(item) for item in value) + "]"
     return _scalar(value)
 
@@ -68,7 +68,7 @@ class _Writer:
         if isinstance(value, Mapping):
             for key, item in value.items():
                 self.value(f"{key}:", item, below(pointer, key), depth + 1)
-        elif isinstance(value, Sequence):
+        elif isinstance(value, list | tuple):
             for index, item in enumerate(value):
                 self._element(item, below(pointer, index), depth + 1, own)
 

@@ -254,13 +254,14 @@ def _tdx(members: Members) -> TdxRules:
     statuses = _some(
         members.choices("accepted_tcb_status", TCB_STATUSES), members, "accepted_tcb_status"
     )
-    fields, sets = _pins(members, sizes)
+    fields = _fields(members, sizes)
     for name in subjects.ELSEWHERE & fields.keys():
         if isinstance(fields[name], Set | Release):
             raise ShapeError(
                 below(members.at("fields"), name),
                 "is judged in tdx.attributes: use any_of, mask, zero or ignore",
             )
+    sets = _sets(members, fields, sizes)
     return TdxRules(
         accept_report_types=types,
         accepted_tcb_status=statuses,
