@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from functools import partial
@@ -33,6 +32,7 @@ from verify.crypto.x509 import (
 )
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
+from verify.engine.value import value
 from verify.nvidia.judging import refusals
 from verify.nvidia.spdm import Report
 from verify.wire import base64
@@ -65,7 +65,7 @@ class Architecture(Enum):
     LS10 = "LS10"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Family:
     """A device family, from the signed leaf. ``name``: GH100, GB100, LS10 or another GB1nn.
 
@@ -82,7 +82,7 @@ class Family:
         return self.architecture is Architecture.LS10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class FirmwareId:
     """The FWID extension of a leaf.
 
@@ -96,7 +96,7 @@ class FirmwareId:
     flags: bytes | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class DeviceChain:
     """The certificates of one device as sent, leaf first, each loaded, nothing verified.
 

@@ -9,11 +9,11 @@ Source: nvidia.md 6, 7.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from verify.engine.errors import Refused
 from verify.engine.reason import Reason
+from verify.engine.value import value
 from verify.nvidia.certificates import DeviceChain, Family
 from verify.nvidia.spdm import GpuMode, OpaqueType, Report
 
@@ -27,7 +27,7 @@ CONSTANT_NONCES: Final = frozenset(
 """Zero, and the two nonces published inside the vendor's tools (nvidia.md 6)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Device:
     """One device: its label (the id of its evidence artifact), report, chain and family."""
 

@@ -9,8 +9,9 @@ Source: nvidia.md 14; verification.md 5.4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from verify.engine.value import value
 
 SLICE_A: Final = slice(96, 128)
 SLICE_B: Final = slice(160, 192)
@@ -22,7 +23,7 @@ REPLACEMENT: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Slices:
     """The two slices of one device's evidence."""
 

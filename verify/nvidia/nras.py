@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
@@ -27,6 +26,7 @@ from verify.crypto.ecdsa import Curve, Signed, key_from_point, signed_raw_by
 from verify.crypto.x509 import Certificate, load_certificate
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
+from verify.engine.value import value
 from verify.nvidia.certificates import MAX_CERTIFICATE, DeviceChain, issues
 from verify.nvidia.encoding import (
     base64_bytes,
@@ -67,7 +67,7 @@ def _prefixed(prefix: str, names: str) -> tuple[str, ...]:
     return tuple(f"{prefix}{name}" for name in names.split())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class _Table:
     """The claims a success token must have: texts, booleans, certificate objects."""
 
@@ -131,7 +131,7 @@ _TABLES: Final[Mapping[tuple[str, str], _Table]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Token:
     """One compact token, parsed and unverified.
 
@@ -158,7 +158,7 @@ class Token:
         return int(self.name.partition("-")[2])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Answer:
     """An answer body: the overall token and the device tokens by position."""
 
@@ -182,7 +182,7 @@ class Answer:
         return _seconds(self.overall.claims.get("iat"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TokenKey:
     """One entry of a recorded key set, as it stands; `resolve` reads and judges it."""
 
@@ -191,7 +191,7 @@ class TokenKey:
     members: Mapping[str, Json]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class KeySet:
     """A recorded key set."""
 
@@ -301,9 +301,9 @@ def parse_key_set(data: bytes) -> KeySet:
     if len(listed) > MAX_KEYS:
         raise FormatError(0, f"{len(listed)} keys", reason=Reason.GPU_INPUT_TOO_LARGE, path="/keys")
     keys: list[TokenKey] = []
-    for index, value in enumerate(listed):
+    for index, entry in enumerate(listed):
         path = f"/keys/{index}"
-        members = json_object(value, malformed, path)
+        members = json_object(entry, malformed, path)
         kid = json_text(members.get("kid"), malformed, f"{path}/kid")
         keys.append(TokenKey(kid=kid, path=path, members=members))
     return KeySet(keys=tuple(keys))
@@ -312,7 +312,7 @@ def parse_key_set(data: bytes) -> KeySet:
 # --- are the tokens genuine ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ResolvedKey:
     """A key set entry read: its point (x ‖ y), its certificate and the certificate's issuer."""
 
@@ -615,7 +615,7 @@ def judge_digest(answer: Answer, token: Token) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TokenRules:
     """What a caller decides about tokens; see `judge_token_times`, `judge_pinned`."""
 

@@ -10,11 +10,11 @@ Source: nvidia.md 2.0, 10.2, 17.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
+from verify.engine.value import value
 from verify.nvidia.certificates import MAX_CHAIN_TEXT, Family
 from verify.nvidia.encoding import base64_bytes, json_list, json_object, json_text, json_value
 from verify.nvidia.spdm import MAX_EVIDENCE, Report
@@ -25,7 +25,7 @@ MAX_PAYLOAD: Final = 8 * 1024 * 1024
 _LISTS: Final = ("evidence_list", "evidences")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Entry:
     """One device as a container carries it: decoded bytes, and what the sender says of it.
 
@@ -41,7 +41,7 @@ class Entry:
     vbios: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Payload:
     """A container: its entries in order. Declarations of the whole are copied to each entry."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
@@ -35,6 +34,7 @@ from verify.crypto.x509 import (
 )
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
+from verify.engine.value import value
 from verify.nvidia.certificates import issues
 from verify.nvidia.judging import refusals
 
@@ -59,7 +59,7 @@ class CertStatus(Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class CertId:
     """Which certificate is meant: hash name, hashes of issuer name and key, serial number."""
 
@@ -83,7 +83,7 @@ class CertId:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class OcspRequest:
     """A recorded request: which certificate was asked about, and the nonce sent, if any."""
 
@@ -91,7 +91,7 @@ class OcspRequest:
     nonce: bytes | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class OcspSingle:
     """A responder's words about one certificate. ``hold``: revocation reason certificate_hold."""
 
@@ -103,7 +103,7 @@ class OcspSingle:
     next_update: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class OcspResponse:
     """A recorded response, read completely. ``status``: of the outer message, 0 is successful.
 

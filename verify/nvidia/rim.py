@@ -10,7 +10,6 @@ Source: nvidia.md 8, 17.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from functools import partial
@@ -24,6 +23,7 @@ from verify.crypto.ecdsa import Curve, Signed, signed_raw_by
 from verify.crypto.x509 import Certificate, load_certificate, signed_by
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
+from verify.engine.value import value
 from verify.nvidia.certificates import MAX_CERTIFICATE, Architecture, Family, issues, role_fault
 from verify.nvidia.encoding import base64_bytes, json_object, json_text, json_value
 from verify.nvidia.judging import refusals
@@ -53,7 +53,7 @@ class RimKind(Enum):
     SWITCH = "switch"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Resource:
     """One measurement entry: its index, whether it governs, the 48-byte values it allows."""
 
@@ -63,7 +63,7 @@ class Resource:
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Manifest:
     """The signed content of a manifest. ``resources`` in document order, indices unique."""
 
@@ -209,7 +209,7 @@ def parse_manifest(body: bytes) -> Manifest:
 # --- the file --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Rim:
     """One recorded manifest, parsed and unverified.
 
@@ -494,7 +494,7 @@ def judge_indices(driver: Manifest, vbios: Manifest) -> None:
 # --- comparison ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Comparison:
     """What a comparison found, by manifest index. ``skipped``: index 35 with NVDEC0 disabled."""
 

@@ -9,12 +9,12 @@ Source: nvidia.md 2, 3, 17.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from verify.engine.errors import FormatError
 from verify.engine.reason import Reason
+from verify.engine.value import value
 
 MAX_EVIDENCE: Final = 16 * 1024
 NONCE_LENGTH: Final = 32
@@ -94,7 +94,7 @@ class GpuMode(Enum):
 _MODES: Final = {0: GpuMode.SPT, 1: GpuMode.MPT, 2: GpuMode.PPCIE}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class OpaqueField:
     """One entry of the opaque data: its type number, the offset of its value, the value."""
 
@@ -103,7 +103,7 @@ class OpaqueField:
     value: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Report:
     """One device's evidence, parsed and unverified.
 
@@ -330,12 +330,12 @@ def read_report(data: bytes) -> Report:
             f"{len(data)} bytes of evidence, at most {MAX_EVIDENCE} are read",
             reason=Reason.GPU_INPUT_TOO_LARGE,
         )
-    for offset, value, name in _FIXED:
+    for offset, fixed, name in _FIXED:
         _need(data, offset + 1, name)
-        if data[offset] != value:
+        if data[offset] != fixed:
             raise FormatError(
                 offset,
-                f"{name} is {data[offset]:#04x}, not {value:#04x}",
+                f"{name} is {data[offset]:#04x}, not {fixed:#04x}",
                 reason=Reason.GPU_REPORT_HEADER_INVALID,
             )
     _need(data, BLOCKS_OFFSET, "response header")

@@ -11,13 +11,13 @@ Source: nvidia.md 8.4, 17.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, NoReturn
 from xml.parsers import expat
 
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
+from verify.engine.value import value
 from verify.wire import base64
 
 MAX_DOCUMENT: Final = 256 * 1024
@@ -38,18 +38,22 @@ _TEXT_ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\
 _SPACE: Final = " \t\r\n"
 
 
-@dataclass(slots=True, kw_only=True)
 class _Node:
     """An element of the Signature while it is read; ``text`` is its own character data."""
 
-    namespace: str
-    local: str
-    attributes: tuple[tuple[str, str, str], ...]
-    text: str = ""
-    children: list[_Node] = field(default_factory=list)
+    __slots__ = ("attributes", "children", "local", "namespace", "text")
+
+    def __init__(
+        self, namespace: str, local: str, attributes: tuple[tuple[str, str, str], ...]
+    ) -> None:
+        self.namespace = namespace
+        self.local = local
+        self.attributes = attributes
+        self.text = ""
+        self.children: list[_Node] = []
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SignedDocument:
     """What an enveloped signature covers and says.
 
@@ -212,8 +216,7 @@ class _Canonical:
         if namespace == DSIG and local == "Signature":
             self._signatures += 1
             if depth == 2 and self._signature is None:
-                node = _Node(namespace=namespace, local=local, attributes=())
-                node.attributes = tuple((uri, key, value) for uri, key, _, value in attributes)
+                node = _Node(namespace, local, tuple((u, k, v) for u, k, _, v in attributes))
                 self._signature = node
                 self._nodes.append(node)
                 return
