@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 from bundle.recording import Header, RecordedExchange, RecordedTls
 from verify.engine.errors import FormatError, UsageError
-from verify.wire.derive import derive
+from verify.wire.derive import run_steps
 from verify.wire.model import KeyId
 
 SALTED: Final = frozenset(
@@ -235,7 +235,7 @@ class Assembly:
             message = f"{source} is salted: nothing may be derived from it"
             raise ValueError(message)
         try:
-            body = derive(self._bodies[source], tuple(steps))
+            body = run_steps(self._bodies[source], tuple(steps))
         except FormatError as error:
             message = f"{source}: steps {list(steps)} do not lead to bytes: {error.what}"
             raise UsageError(message) from error
