@@ -136,6 +136,7 @@ def test_ionet_request_known_bodies_give_known_forms(body: bytes, form: bytes) -
     [
         b"[]",
         b'{"n":1.5}',
+        b'{"n":1e999}',
         b'{"n":true}',
         b'{"temperature":"0.7"}',
         b'{"temperature":false}',

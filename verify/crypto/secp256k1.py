@@ -5,13 +5,13 @@ Source: providers.md 2.3 (encodings), 2.5 (algorithm); EIP-191 version 0x45; EIP
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, NewType
 
 from coincurve import PublicKey as _Point
 
 from verify.crypto.keccak import keccak256
 from verify.engine.errors import FormatError
+from verify.engine.value import value
 
 ORDER: Final = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 """Order n of the group."""
@@ -29,7 +29,7 @@ class RecoveryFailed(Exception):  # noqa: N818  (a fact about the signature, not
     """No public key can have made this signature over this digest."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Signature:
     """``r`` and ``s`` in [1, n-1], ``s`` in the lower half, ``recovery`` 0 or 1."""
 
@@ -38,7 +38,7 @@ class Signature:
     recovery: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class StatedAddress:
     """An address as somebody wrote it. ``checksum_wrong``: mixed case that is not EIP-55."""
 

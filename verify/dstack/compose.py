@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
@@ -27,6 +26,7 @@ from verify.dstack.event_log import (
 from verify.dstack.registers import REGISTER_SIZE, TdRegisters
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
+from verify.engine.value import value
 from verify.wire.strict_json import Json, parse_evidence
 
 _PINNED: Final = re.compile(rb"@(sha256:[0-9a-f]{64})(?![0-9a-f])")
@@ -108,7 +108,7 @@ def mr_config_id_v3(document: bytes) -> bytes:
     return b"\x03" + sha256(_V3_TAG + document).digest() + _TAIL
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ConfigId:
     """How MRCONFIGID was explained. ``version`` 0: unset."""
 
@@ -265,23 +265,23 @@ def judge_published(
     }
     refused: list[Refused] = []
 
-    def differ(reason: Reason, name: str, stated: Json, value: bytes) -> None:
+    def differ(reason: Reason, name: str, stated: Json, right: bytes) -> None:
         refused.append(
             Refused(
                 reason,
                 f"published {name} is not that of the quote or log",
                 got=str(stated),
-                expected=value.hex(),
+                expected=right.hex(),
                 path=f"{path}/{name}",
             )
         )
 
-    for name, value in known.items():
+    for name, right in known.items():
         stated = info.get(name)
-        if stated in (None, "") or value is None:
+        if stated in (None, "") or right is None:
             continue
-        if not isinstance(stated, str) or stated.lower() != value.hex():
-            differ(Reason.TDX_DSTACK_PUBLISHED_REGISTER_MISMATCH, name, stated, value)
+        if not isinstance(stated, str) or stated.lower() != right.hex():
+            differ(Reason.TDX_DSTACK_PUBLISHED_REGISTER_MISMATCH, name, stated, right)
     stated = info.get("mr_aggregated")
     if stated not in (None, ""):
         final = mr_aggregated(registers)

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
 from verify.dstack.registers import TdRegisters
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
+from verify.engine.value import value
 from verify.wire.strict_json import Json, parse_evidence
 
 _HEX64: Final = 64
 _DIGITS: Final = frozenset("0123456789abcdef")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ManagerStatement:
     """What the manager says beside its quote: 32 bytes each; the quote alone makes it count."""
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha384
 from typing import Final
 
 from verify.dstack.registers import REGISTER_SIZE
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
+from verify.engine.value import value
 from verify.wire.strict_json import Json, parse_evidence
 
 RUNTIME_EVENT_TYPE: Final = 0x08000001
@@ -60,7 +60,7 @@ _BEFORE_BOOT_DONE: Final = (APP_ID, COMPOSE_HASH, INSTANCE_ID)
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Event:
     """One entry as printed. ``digest`` is None where the log has an empty one."""
 
@@ -79,7 +79,7 @@ class Event:
         return self.event_type == RUNTIME_EVENT_TYPE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Claims:
     """The runtime events before the first ``system-ready``; none at all where there is none.
 
@@ -104,7 +104,7 @@ class Claims:
         return self.ready if name == SYSTEM_READY else bool(self.all(name))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Replay:
     """What the events accumulate to.
 
@@ -399,7 +399,7 @@ def missing(claims: Claims, required: Sequence[str]) -> tuple[Refused, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class KeyProvider:
     """Who released the keys of the application: ``name`` as printed, ``id`` as bytes."""
 

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from verify.engine.value import value
 
 REGISTER_SIZE = 48
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TdRegisters:
     """Complete fields of a verified TD report: 48 bytes each, ``report_data`` 64.
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Final, Literal
 
 from verify.engine.errors import FormatError
+from verify.engine.value import value
 from verify.wire.strict_json import Json, parse_evidence, span
 
 Form = Literal[
@@ -175,23 +175,22 @@ def model_renamed(body: bytes, model: str | None) -> bytes:
     return body[:start] + json.dumps(model, ensure_ascii=False).encode() + body[stop:]
 
 
+_PLAIN: Final[Mapping[Form, Callable[[bytes], bytes]]] = {
+    "raw": bytes,
+    "python_default": python_default,
+    "python_compact": python_compact,
+    "ionet_request": ionet_request,
+    "ionet_stream": ionet_stream,
+}
+
+
 def _in_form(form: Form, body: bytes, model: str | None) -> bytes:
-    match form:
-        case "raw":
-            return body
-        case "python_default":
-            return python_default(body)
-        case "python_compact":
-            return python_compact(body)
-        case "model_renamed":
-            return model_renamed(body, model)
-        case "ionet_request":
-            return ionet_request(body)
-        case "ionet_stream":
-            return ionet_stream(body)
+    if form == "model_renamed":
+        return model_renamed(body, model)
+    return _PLAIN[form](body)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Admitted:
     """The forms a family knows, ``raw`` first. ``rewritten``: a proxy changes requests."""
 
@@ -239,7 +238,7 @@ def matching_form(
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Reply:
     """What a chat response says about itself; nothing of it is proven.
 

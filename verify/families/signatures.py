@@ -7,7 +7,6 @@ Source: providers.md 2.3 (encodings), 2.5 (algorithms), 2.6 (text), 2.8 (error b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from verify.crypto import ed25519
@@ -23,6 +22,7 @@ from verify.crypto.secp256k1 import (
 )
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
+from verify.engine.value import value
 from verify.families.identity import Algorithm
 from verify.families.signed_text import SignedText, parse_signed_text
 from verify.wire.strict_json import Json, JsonError, parse_evidence
@@ -35,7 +35,7 @@ _HEADER_NAMES: Final = ("text", "signature", "signing_address", "signing_algo")
 _DIGITS: Final = frozenset("0123456789abcdefABCDEF")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Identity:
     """Who signs: an address of 20 bytes (ecdsa) or a key of 32 bytes (ed25519)."""
 
@@ -48,7 +48,7 @@ class Identity:
         return self.value.hex()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SignatureAnswer:
     """What a provider states about the signature of one chat. Nothing in it is verified.
 
@@ -63,7 +63,7 @@ class SignatureAnswer:
     kind: Kind | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class VerifiedSignature:
     """A signature that verifies: ``signer`` signed ``text``. Nothing is said about the signer."""
 

@@ -1,0 +1,290 @@
+"""Rows 82 and 83: whether a verified signature names the stored bytes of every chat.
+
+Source: verification.md 3, 3.4; providers.md 2.7, 3.9, 4, 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Final
+
+from verify.checks.inputs import Inputs
+from verify.checks.signature import CoveringSignature, CoveringSignatures, chats, of_exchange
+from verify.engine.check import Facts
+from verify.engine.errors import FormatError
+from verify.engine.outcome import Affirmed, Outcome, Pointer
+from verify.engine.reason import Reason
+from verify.engine.tally import Tally
+from verify.engine.value import value
+from verify.families.content import (
+    RAW,
+    Admitted,
+    Form,
+    admitted,
+    matching_form,
+    read_reply,
+)
+from verify.wire.headers import read_headers
+from verify.wire.model import ArtifactUnavailable, Evidence, Exchange
+
+_COMMON: Final = frozenset(
+    {
+        Reason.ARTIFACT_WITHHELD,
+        Reason.ARTIFACT_MISSING,
+        Reason.ARTIFACT_EXTERNAL_UNAVAILABLE,
+        Reason.BINDING_UNDECLARED,
+        Reason.EXCHANGE_CHAT_MISSING,
+        Reason.SIGNATURE_FAMILY_HAS_NONE,
+    }
+)
+REQUEST_REASONS: Final = _COMMON | {
+    Reason.CONTENT_HASH_CHOSEN_BY_CALLER,
+    Reason.CONTENT_REQUEST_HASH_MISMATCH,
+    Reason.CONTENT_REQUEST_UNVERIFIABLE,
+}
+RESPONSE_REASONS: Final = _COMMON | {
+    Reason.CONTENT_RESPONSE_HASH_MISMATCH,
+    Reason.CONTENT_RESPONSE_INCOMPLETE,
+    Reason.CONTENT_RESPONSE_RESERIALISED,
+    Reason.EXCHANGE_CONTENT_ENCODED,
+}
+
+_CALLER_HASH: Final = "x-request-hash"
+_CALLER_HASH_PROFILES: Final = frozenset({"vllm-proxy", "nanogpt", "redpill", "venice"})
+"""Profiles with vllm-proxy at the end, which signs a hash that the caller supplies (3.9)."""
+
+
+def _signatures(facts: Facts, tally: Tally) -> tuple[CoveringSignature, ...] | None:
+    """Return the verified signatures; record why there is nothing to hold bodies against."""
+    found = facts.find("signature.recovery", CoveringSignatures)
+    if found is None:
+        tally.find(
+            Reason.SIGNATURE_FAMILY_HAS_NONE,
+            Pointer(document="statement", path="/predicate/bindings"),
+            what="neither signature nor receipt names these bytes",
+            expected="signature-covers",
+        )
+        return None
+    return found.signatures
+
+
+def _held(evidence: Evidence, tally: Tally) -> tuple[Exchange, ...]:
+    found = chats(evidence.statement)
+    if not found:
+        tally.find(
+            Reason.EXCHANGE_CHAT_MISSING,
+            Pointer(document="statement", path="/predicate/exchanges"),
+            what="no chat exchange",
+            expected="chat",
+        )
+    return found
+
+
+@value
+class _Stored:
+    """A chat's body that is there, and what is needed to judge it."""
+
+    evidence: Evidence
+    exchange: Exchange
+    artifact: str
+    body: bytes
+    tally: Tally
+
+    def at(self, start: int, stop: int) -> Pointer:
+        """Point into the body."""
+        document = self.evidence.document(self.artifact)
+        return Pointer(document=document, start=start, stop=stop)
+
+    @property
+    def whole(self) -> Pointer:
+        """Point at the whole body."""
+        return self.at(0, len(self.body))
+
+
+def _stored(
+    evidence: Evidence, exchange: Exchange, artifact: str | None, member: str, tally: Tally
+) -> _Stored | None:
+    """Return a body; record why it is not there."""
+    if artifact is None:
+        tally.find(
+            Reason.ARTIFACT_MISSING,
+            of_exchange(exchange, member),
+            what=f"{exchange.id} has no such body",
+            expected="bytes",
+        )
+        return None
+    try:
+        body = evidence.body(artifact)
+    except ArtifactUnavailable as error:
+        tally.find(
+            error.reason, error.pointer, what=artifact, got=error.state.value, expected="bytes"
+        )
+        return None
+    return _Stored(evidence=evidence, exchange=exchange, artifact=artifact, body=body, tally=tally)
+
+
+def _covering(
+    stored: _Stored, signatures: Sequence[CoveringSignature], member: str
+) -> tuple[CoveringSignature, ...]:
+    """Return the signatures declared over a body; none declared is recorded as a gap."""
+    artifact = stored.artifact
+    found = tuple(s for s in signatures if artifact in {s.request, s.response})
+    if not found:
+        stored.tally.find(
+            Reason.BINDING_UNDECLARED,
+            of_exchange(stored.exchange, member),
+            what=f"no signature is declared over {artifact}",
+            got=artifact,
+            expected="signature-covers",
+        )
+    return found
+
+
+def _header(evidence: Evidence, artifact: str | None, name: str) -> tuple[str | None, ...]:
+    """Return every value of a header as far as its document is there; a record, never proof."""
+    body = evidence.bodies.get(artifact or "")
+    if body is None:
+        return ()
+    try:
+        pairs = read_headers(body)
+    except FormatError:
+        return ()
+    return tuple(found for stated, found in pairs if stated.lower() == name)
+
+
+def _forms(policy: Sequence[str], family: Sequence[Form]) -> tuple[Form, ...]:
+    """Return the forms that both the policy and the family admit, in the policy's order."""
+    return tuple(known for form in policy for known in family if known == form)
+
+
+def _response_model(stored: _Stored) -> str | None:
+    """Return the model that the answer to a request names, where the answer is there."""
+    answer = stored.exchange.response
+    body = None if answer is None else stored.evidence.bodies.get(answer.body or "")
+    return None if body is None else read_reply(body).model
+
+
+def _judge_request(
+    stored: _Stored, signature: CoveringSignature, forms: Sequence[Form], family: Admitted
+) -> bool:
+    signed = signature.verified.text.request_hash
+    form = matching_form(stored.body, signed, forms, _response_model(stored))
+    if form is not None:
+        stored.tally.match(f"{stored.artifact} in {signature.artifact}: {form}")
+        return True
+    stored.tally.find(
+        Reason.CONTENT_REQUEST_UNVERIFIABLE
+        if family.rewritten
+        else Reason.CONTENT_REQUEST_HASH_MISMATCH,
+        stored.whole,
+        what="the proxy forwarded another body than this"
+        if family.rewritten
+        else "the signed request is not this one",
+        got=sha256(stored.body).hexdigest(),
+        expected=signed.hex(),
+    )
+    return False
+
+
+def _note_caller_hash(stored: _Stored, profile: str) -> None:
+    """Say where the signed request hash may be what a caller wrote into a header."""
+    sent = bool(_header(stored.evidence, stored.exchange.request.headers, _CALLER_HASH))
+    if sent or profile in _CALLER_HASH_PROFILES:
+        stored.tally.note(
+            Reason.CONTENT_HASH_CHOSEN_BY_CALLER,
+            "the recorded request named its own hash"
+            if sent
+            else "this family signs a request hash that its caller may supply; none was recorded",
+            stored.whole,
+        )
+
+
+def request(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
+    """Row 82: whether every signature over a chat names the stored request bytes."""
+    evidence = facts.get("blobs.digests", Evidence)
+    policy = inputs.policy
+    family = admitted(policy.profile)
+    named = () if policy.signature is None else policy.signature.request_forms
+    tally = Tally()
+    items: list[str] = []
+    signatures = _signatures(facts, tally)
+    for exchange in _held(evidence, tally):
+        stored = _stored(evidence, exchange, exchange.request.body, "/request/body", tally)
+        if stored is None or signatures is None:
+            continue
+        matched = [
+            _judge_request(stored, signature, _forms(named, family.request), family)
+            for signature in _covering(stored, signatures, "/request/body")
+        ]
+        if any(matched):
+            _note_caller_hash(stored, policy.profile)
+        items.append(stored.artifact)
+    return tally.outcome(Affirmed(items=tuple(items)))
+
+
+def _judge_complete(stored: _Stored) -> None:
+    """Demand the end of the answer: its framing, and of a stream its last line."""
+    reply = read_reply(stored.body)
+    framed = stored.exchange.response is not None and stored.exchange.response.complete
+    if framed and (reply.done or not reply.stream):
+        return
+    end = len(stored.body)
+    stored.tally.find(
+        Reason.CONTENT_RESPONSE_INCOMPLETE,
+        stored.at(end, end),
+        what="the stream has no proper end" if framed else "the answer broke off",
+        got=f"{end} bytes",
+        expected="data: [DONE]" if framed else "a complete answer",
+    )
+
+
+def _judge_response(stored: _Stored, signature: CoveringSignature, forms: Sequence[Form]) -> None:
+    signed = signature.verified.text.response_hash
+    form = matching_form(stored.body, signed, forms)
+    if form is None:
+        answer = stored.exchange.response
+        document = None if answer is None else answer.headers
+        codings = [
+            coding
+            for coding in _header(stored.evidence, document, "content-encoding")
+            if coding is not None and coding.strip().lower() != "identity"
+        ]
+        stored.tally.find(
+            Reason.EXCHANGE_CONTENT_ENCODED if codings else Reason.CONTENT_RESPONSE_HASH_MISMATCH,
+            stored.whole,
+            what="the body was compressed on the way: what was hashed is not here"
+            if codings
+            else "the signed response is not this one",
+            got=", ".join(codings) if codings else sha256(stored.body).hexdigest(),
+            expected="identity" if codings else signed.hex(),
+        )
+        return
+    stored.tally.match(f"{stored.artifact} in {signature.artifact}: {form}")
+    if form != RAW:
+        stored.tally.note(
+            Reason.CONTENT_RESPONSE_RESERIALISED,
+            f"the hash is that of the form {form}, not of the bytes on the wire",
+            stored.whole,
+        )
+
+
+def response(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
+    """Row 83: whether every signature over a chat names the stored response, to its end."""
+    evidence = facts.get("blobs.digests", Evidence)
+    policy = inputs.policy
+    named = () if policy.signature is None else policy.signature.response_forms
+    forms = _forms(named, admitted(policy.profile).response)
+    tally = Tally()
+    items: list[str] = []
+    signatures = _signatures(facts, tally)
+    for exchange in _held(evidence, tally):
+        body = None if exchange.response is None else exchange.response.body
+        stored = _stored(evidence, exchange, body, "/response/body", tally)
+        if stored is None or signatures is None:
+            continue
+        _judge_complete(stored)
+        for signature in _covering(stored, signatures, "/response/body"):
+            _judge_response(stored, signature, forms)
+        items.append(stored.artifact)
+    return tally.outcome(Affirmed(items=tuple(items)))
