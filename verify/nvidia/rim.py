@@ -560,3 +560,12 @@ def comparison_refusals(comparison: Comparison, signer_serial: str) -> tuple[Ref
                 )
             )
     return tuple(found)
+
+
+def judge_compared(comparisons: Collection[Comparison]) -> None:
+    """Something was compared. Raises Refused (``gpu.measurement.not_checked``: absent).
+
+    Without an authentic manifest for the device's own product and version there is no comparison.
+    """
+    if not any(comparison.compared for comparison in comparisons):
+        raise Refused(Reason.GPU_MEASUREMENT_NOT_CHECKED, "nothing to compare the device with")
