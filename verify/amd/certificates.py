@@ -109,11 +109,13 @@ class Extension:
 class Certificate:
     """A certificate that parsed; nothing is judged.
 
-    ``tbs``: the signed bytes. ``issuer``, ``subject``: raw DER, to be compared as bytes.
-    ``extensions``: by the content bytes of the object identifier.
+    ``sha256``: of the DER. ``spki_sha256``: of the SubjectPublicKeyInfo, which is what identifies a
+    VCEK (sev-snp.md 6.6). ``tbs``: the signed bytes. ``issuer``, ``subject``: raw DER, to be
+    compared as bytes. ``extensions``: by the content bytes of the object identifier.
     """
 
     der: bytes
+    sha256: bytes
     tbs: bytes
     signature: bytes
     serial: int
@@ -124,17 +126,8 @@ class Certificate:
     not_before: datetime
     not_after: datetime
     spki: bytes
+    spki_sha256: bytes
     extensions: Mapping[bytes, Extension]
-
-    @property
-    def sha256(self) -> bytes:
-        """SHA-256 of the DER."""
-        return hashlib.sha256(self.der).digest()
-
-    @property
-    def spki_sha256(self) -> bytes:
-        """SHA-256 of the SubjectPublicKeyInfo: what identifies a VCEK (sev-snp.md 6.6)."""
-        return hashlib.sha256(self.spki).digest()
 
 
 @value
@@ -275,8 +268,11 @@ def _role(common_name: str) -> Role | None:
     return None
 
 
+_CERTIFICATES: Final[Bounded[bytes, Certificate]] = Bounded(256)
+
+
 def parse_certificate(data: bytes) -> Certificate:
-    """Parse a certificate of AMD's shape.
+    """Parse a certificate of AMD's shape; remembered by digest.
 
     Raises FormatError; its reason is ``snp.certificate.algorithm_unsupported`` where the signature
     algorithm is not one of `PSS_IDENTIFIERS`, else None (``snp.certificate.malformed``).
@@ -284,6 +280,12 @@ def parse_certificate(data: bytes) -> Certificate:
     """
     if len(data) > CERTIFICATE_LIMIT:
         raise FormatError(0, f"a certificate of {len(data)} bytes, more than {CERTIFICATE_LIMIT}")
+    digest = hashlib.sha256(data).digest()
+    known = _CERTIFICATES.get(digest)
+    return known if known is not None else _CERTIFICATES.put(digest, _parse(data, digest))
+
+
+def _parse(data: bytes, digest: bytes) -> Certificate:
     outer = der.whole(data, der.SEQUENCE, "a certificate")
     tbs, algorithm, signature = _exactly(data, outer, 3)
     fields = _exactly(data, der.expect(tbs, der.SEQUENCE, "the signed part"), 8)
@@ -294,7 +296,8 @@ def parse_certificate(data: bytes) -> Certificate:
     times = _exactly(data, der.expect(validity, der.SEQUENCE, "the validity"), 2)
     not_before = der.instant(data, times[0], "notBefore")
     not_after = der.instant(data, times[1], "notAfter")
-    _common_name(data, issuer)
+    # The issuer is only ever compared, as bytes, with a subject that was read.
+    der.expect(issuer, der.SEQUENCE, "the issuer")
     common_name = _common_name(data, subject)
     role = _role(common_name)
     if role is None:
@@ -318,6 +321,7 @@ def parse_certificate(data: bytes) -> Certificate:
         )
     return Certificate(
         der=data,
+        sha256=digest,
         tbs=der.outer(data, tbs),
         signature=bits,
         serial=number,
@@ -328,6 +332,7 @@ def parse_certificate(data: bytes) -> Certificate:
         not_before=not_before,
         not_after=not_after,
         spki=der.outer(data, spki),
+        spki_sha256=hashlib.sha256(der.outer(data, spki)).digest(),
         extensions=found,
     )
 
@@ -372,8 +377,9 @@ def authority_key(spki: bytes) -> rsa.RSAPublicKey:
     return known if known is not None else _KEYS.put(spki, _load_authority_key(spki))
 
 
-def forget_keys() -> None:
-    """Empty the cache of authority keys."""
+def forget_certificates() -> None:
+    """Empty the caches of certificates and keys."""
+    _CERTIFICATES.clear()
     _KEYS.clear()
 
 
@@ -421,6 +427,8 @@ class _Arc:
 
     def number(self, oid: bytes, name: str) -> int:
         data = self.raw(oid, name)
+        if len(data) == 3 and data[:2] == b"\x02\x01" and data[2] < 0x80:
+            return data[2]  # nearly every level is one byte
         try:
             level = der.natural(data, der.whole(data, der.INTEGER, name), name, size=2)
         except FormatError as error:

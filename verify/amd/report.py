@@ -220,10 +220,8 @@ def _reserved(version: int) -> tuple[tuple[int, int], ...]:
 
 def _not_zero(body: bytes, start: int, stop: int) -> int | None:
     """Return the offset of the first non-zero byte of the span, or None."""
-    for offset in range(start, stop):
-        if body[offset]:
-            return offset
-    return None
+    rest = body[start:stop].lstrip(b"\x00")
+    return stop - len(rest) if rest else None
 
 
 def _layout_fault(body: bytes) -> FormatError | None:

@@ -24,7 +24,7 @@ from verify.amd.certificates import (
     RevocationList,
     Role,
     authority_key,
-    forget_keys,
+    forget_certificates,
     parse_certificate,
     read_authority,
 )
@@ -157,7 +157,7 @@ _EDGES: Final[Bounded[tuple[bytes, bytes, bytes], Signed]] = Bounded(2048)
 def forget() -> None:
     """Empty the caches of this room (for measurements and for tests of equal results)."""
     _EDGES.clear()
-    forget_keys()
+    forget_certificates()
 
 
 def _signed_by(issuer: Certificate, tbs: bytes, signature: bytes) -> Signed:

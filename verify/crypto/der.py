@@ -28,6 +28,7 @@ SEQUENCE: Final = 0x30
 SET: Final = 0x31
 
 _MULTI_BYTE_TAG = 0x1F
+_made = tuple.__new__
 _CHILDREN = 64
 
 
@@ -74,11 +75,16 @@ def whole(data: bytes, tag: int, what: str) -> Element:
 def children(data: bytes, parent: Element, *, limit: int = _CHILDREN) -> tuple[Element, ...]:
     """Read the elements inside ``parent``; they fill it exactly and are at most ``limit``."""
     found: list[Element] = []
-    at = parent.inside
-    while at < parent.stop:
+    at, stop = parent.inside, parent.stop
+    while at < stop:
         if len(found) == limit:
             raise FormatError(at, f"more than {limit} elements in one")
-        child = element_at(data, at, parent.stop)
+        head = data[at : at + 2]
+        end = at + 2 + head[-1]
+        if len(head) == 2 and head[1] < 0x80 and end <= stop and head[0] & 0x1F != _MULTI_BYTE_TAG:
+            child = _made(Element, (head[0], at, at + 2, end))  # the common case, without a call
+        else:
+            child = element_at(data, at, stop)
         found.append(child)
         at = child.stop
     return tuple(found)
