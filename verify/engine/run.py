@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from verify.engine.check import Catalogue, Check, Facts, Mode, Ruling
 from verify.engine.errors import TeebundleError
-from verify.engine.errors import MalformedInput
 from verify.engine.outcome import Outcome, Status, blocked
 from verify.engine.reason import Reason
 

@@ -73,8 +73,12 @@ class Tally:
         """Whether nothing but notes was recorded so far."""
         return not self._findings
 
-    def outcome(self, fact: T) -> Outcome[T]:
-        """Return FAIL if anything was rejected, else BLOCKED if anything was missing, else PASS."""
+    @property
+    def count(self) -> int:
+        """How many findings were recorded so far."""
+        return len(self._findings)
+
+    def _ended(self) -> Outcome[T] | None:
         notes = tuple(self._notes)
         matched = tuple(self._matched)
         for kind, build in ((ReasonClass.REJECT, failed), (ReasonClass.ABSENT, blocked)):
@@ -87,4 +91,19 @@ class Tally:
                         notes=notes,
                         matched=matched,
                     )
-        return passed(fact, notes=notes, matched=matched)
+        return None
+
+    def outcome(self, fact: T) -> Outcome[T]:
+        """Return FAIL if anything was rejected, else BLOCKED if anything was missing, else PASS."""
+        ended: Outcome[T] | None = self._ended()
+        if ended is not None:
+            return ended
+        return passed(fact, notes=tuple(self._notes), matched=tuple(self._matched))
+
+    def stopped(self) -> Outcome[T]:
+        """Return FAIL or BLOCKED: the check cannot go on. Raises ValueError if nothing is wrong."""
+        ended: Outcome[T] | None = self._ended()
+        if ended is None:
+            message = "a check that found nothing has a fact to give"
+            raise ValueError(message)
+        return ended

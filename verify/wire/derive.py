@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from verify.engine.errors import FormatError
 from verify.wire import base64, limits
@@ -38,7 +38,7 @@ class _Source:
         return self._value[0]
 
 
-_Carried = _Source | Json
+_Carried: TypeAlias = "_Source | Json"
 
 
 def _bytes(carried: _Carried, step: str) -> bytes:

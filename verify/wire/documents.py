@@ -78,12 +78,12 @@ def read(
 
 
 def statement_version(document: str, family: str) -> Callable[[Document], None]:
-    """Return the version rule of a Statement whose predicate type is ``family`` and a major.
+    """Return the version rule of a Statement; ``family``: pattern of its predicate type.
 
     Another major is MalformedInput (``input.version``); a higher minor is a FormatError with reason
     ``statement.minor_unsupported``: what it means is not known here.
     """
-    other = re.compile(re.escape(family) + r":v(?!1$)[0-9]{1,4}")
+    other = re.compile(family + r":v(?!1$)[0-9]{1,4}")
 
     def refuse(value: Document) -> None:
         kind = value.get("predicateType")

@@ -66,7 +66,7 @@ BINDINGS: Final[Mapping[str, Mapping[str, str]]] = {
     "signature-covers": {"signature": ONE, "key": ONE, "request": ONE, "response": ONE},
     "receipt-covers": {"receipt": ONE, "key": ONE, "request": ONE, "response": ONE},
     "marker-in-request": {"marker": ONE, "nonce": NONCE, "request": ONE, "pointer": TEXT},
-    "attested-around": {"before": ONE, "after": ONE, "chat": EXCHANGE},
+    "attested-around": {"before": EXCHANGE, "after": EXCHANGE, "chat": EXCHANGE},
     "nras-covers": {"request": ONE, "answer": ONE, "jwks": ONE, "devices": MANY},
 }
 """Binding type to its members and what each names (bundle-format.md 6.5)."""
