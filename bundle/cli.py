@@ -93,6 +93,75 @@ def keygen(
 
 
 @app.command(
+    "import",
+    help=help_of(
+        r"""Seal a recorded HTTP session into a bundle, and prove that it reads back.
+
+    RECORDING is a folder with manifest.json and responses/, or a saved attestation answer
+    (<model>_attestation.json). --attestation and --chat take the two from different places.
+
+    \b
+    Examples:
+      {program} import recording/ --key keys/signer.key -o chat.evidence.json
+      {program} import --attestation recording/ --chat chat/ --key signer.key -o c.json
+    """,
+        PROGRAM,
+    ),
+)
+def import_recording(  # noqa: PLR0917  (typer makes options of arguments)
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Bundle to write.")],
+    key: Annotated[Path, typer.Option("--key", metavar="KEY", help="Private capture key (PEM).")],
+    recording: Annotated[
+        Path | None, typer.Argument(metavar="RECORDING", help="Recorded session.")
+    ] = None,
+    attestation: Annotated[
+        Path | None, typer.Option("--attestation", metavar="PATH", help="Attestation part.")
+    ] = None,
+    chat: Annotated[
+        Path | None, typer.Option("--chat", metavar="DIR", help="Signed chat to go with it.")
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", metavar="NAME", help="Profile the bundle claims.")
+    ] = None,
+    operator: Annotated[
+        str, typer.Option("--operator", metavar="TEXT", help="Who seals: free text, a claim.")
+    ] = "unnamed",
+    nonce: Annotated[
+        str | None, typer.Option("--nonce", metavar="HEX", help="Nonce that was sent.")
+    ] = None,
+    captured_at: Annotated[
+        str | None,
+        typer.Option("--captured-at", metavar="TIME", help="When, if the recording is silent."),
+    ] = None,
+    passphrase_env: Annotated[
+        str | None,
+        typer.Option("--passphrase-env", metavar="NAME", help="Variable with the passphrase."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace FILE if it exists.")
+    ] = False,
+) -> None:
+    """Seal a recorded session."""
+    from bundle.importing import Import, import_session  # noqa: PLC0415  (help does not need it)
+
+    asked = Import(
+        place=attestation or recording,
+        chat=chat,
+        profile=profile,
+        operator=operator,
+        nonce=nonce,
+        captured_at=captured_at,
+        out=out,
+        overwrite=overwrite,
+    )
+    if (attestation is None) is (recording is None):
+        raise UsageError("name either RECORDING or --attestation PATH")
+    bundle_id = import_session(asked, key, passphrase_of(passphrase_env))
+    print_text(f"{bundle_id}\n")
+    say(f"wrote {out}", f"next: teebundle policy init --from PROFILE --bundle {out} -o policy.yaml")
+
+
+@app.command(
     "demo",
     help=help_of(
         r"""Verify a shipped bundle, change one bit of a copy, and see what changes. Offline.

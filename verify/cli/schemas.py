@@ -1,33 +1,24 @@
-"""The schemas shipped with the program: one file for each name."""
+"""The schemas shipped with the program, by name."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
-from verify.engine.errors import InternalFault, UsageError
+from verify.engine.errors import UsageError
+from verify.engine.outcome import shown
+from verify.wire.schema import folder
 
-_PACKAGE: Final = Path(__file__).resolve().parents[1]
-FOLDERS: Final = (_PACKAGE / "_schemas", _PACKAGE.parent / "schemas")
-"""In an installed wheel, and in a checkout."""
 _SUFFIX: Final = ".v1.schema.json"
-
-
-def _folder() -> Path:
-    for folder in FOLDERS:
-        if folder.is_dir():
-            return folder
-    raise InternalFault("the schemas are not where they were installed")
 
 
 def names() -> tuple[str, ...]:
     """Return the names of all shipped schemas, sorted."""
-    return tuple(sorted(path.name.removesuffix(_SUFFIX) for path in _folder().glob(f"*{_SUFFIX}")))
+    return tuple(sorted(p.name.removesuffix(_SUFFIX) for p in folder().glob(f"*{_SUFFIX}")))
 
 
 def schema(name: str) -> str:
     """Return the text of a schema. Raises UsageError for a name that is not shipped."""
     if name not in names():
-        message = f"no schema {name!r}; there are: {', '.join(names())}"
+        message = f"no schema is called {shown(name)}; there are {', '.join(names())}"
         raise UsageError(message)
-    return (_folder() / f"{name}{_SUFFIX}").read_text(encoding="utf-8")
+    return (folder() / f"{name}{_SUFFIX}").read_text(encoding="utf-8")
