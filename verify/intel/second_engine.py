@@ -1,5 +1,8 @@
 """A second opinion from dcap-qvl, where it is installed. Imported only when asked for.
 
+It is asked about quotes alone that our own procedure accepted: on a chain whose names do not meet,
+an assertion in it ends the whole process.
+
 Source: tdx.md 17.2, 17.3.
 """
 
