@@ -22,7 +22,7 @@ from bundle.recording import RecordedExchange
 from verify.engine.errors import FormatError, Refused, UsageError
 from verify.families import shapes
 from verify.families.identity import Item, RecognisedAnswer, ReportObject
-from verify.wire.derive import derive
+from verify.wire.derive import run_steps
 from verify.wire.strict_json import Json, parse_evidence
 
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}")
@@ -321,7 +321,7 @@ class Inventory:
                 continue
             steps = (f"header:{name}", "percent")
             try:
-                derive(self.assembly.body(document), steps)
+                run_steps(self.assembly.body(document), steps)
             except FormatError:
                 continue  # a broken header is kept in its document; nothing can be derived
             chains.append(
@@ -426,6 +426,8 @@ class Inventory:
             if kept.ids.request_body is None or not keys:
                 continue
             submitted = _submitted(kept.recorded.request_body)
+            if not any(raw in devices for raw in submitted):
+                continue  # an answer about devices that this session does not hold
             self.assembly.bind(
                 "nras-covers",
                 request=kept.ids.request_body,

@@ -327,6 +327,7 @@ def exchange_recorded(inputs: Inputs, facts: Facts) -> Outcome[RecordedSequence]
     statement = evidence.statement
     tally = Tally()
     attestations = _attestations(statement, tally)
+    in_use = tally.clean
     for exchange in statement.exchanges:
         scheme, host = _origin(exchange.request.url)
         if exchange.purpose in _PROVIDER_PURPOSES and scheme != "https" and host not in _LOOPBACK:
@@ -352,7 +353,7 @@ def exchange_recorded(inputs: Inputs, facts: Facts) -> Outcome[RecordedSequence]
                 )
     chats = _chats(inputs, statement, tally)
     signatures = _signatures(inputs, statement, tally)
-    if attestations:
+    if in_use:
         _order(inputs, tally, attestations, chats, signatures)
     if not statement.capture.complete:
         tally.note(
