@@ -12,15 +12,13 @@ from collections.abc import Mapping
 from hashlib import sha256
 
 from verify.checks.catalogue import CATALOGUE, CATALOGUE_ID
-from verify.checks.container import Attachments
+from verify.checks.container import Attachments, absences, judged_signers
 from verify.checks.inputs import BlobSource, Inputs
 from verify.checks.opening import open_evidence
 from verify.checks.subjects import present
+from verify.checks.times import Bracket
 from verify.checks.windows import evidence_window
-from verify.crypto.ecdsa import Signed
-from verify.crypto.signatures import load_signer_key, signed
 from verify.engine.asof import AsOf, AsOfInstant
-from verify.engine.errors import FormatError
 from verify.engine.outcome import Note, Outcome, Status
 from verify.engine.reason import Reason
 from verify.engine.report import (
@@ -39,12 +37,11 @@ from verify.engine.report import (
 from verify.engine.run import run
 from verify.engine.value import value
 from verify.policy.model import Policy
-from verify.trust.anchor import Purpose
 from verify.trust.store import TrustStore
-from verify.wire.container import Signature, UnverifiedBundle, read_bundle
+from verify.wire.container import UnverifiedBundle, read_bundle
 from verify.wire.limits import DEFAULT, Limits
-from verify.wire.model import ArtifactState, Evidence, Statement
-from verify.wire.statement import VerifiedPayload, VerifiedStatement
+from verify.wire.model import Evidence, Statement
+from verify.wire.statement import VerifiedStatement
 
 Outcomes = Mapping[str, Outcome[object]]
 
@@ -103,64 +100,39 @@ def verify_bundle(
         catalogue_id=CATALOGUE_ID,
         outcomes=outcomes,
         rulings=rulings,
-        input=_input_summary(bundle, inputs, outcomes, statement),
+        input=_input_summary(bundle, inputs, statement),
         policy=PolicySummary(
             name=policy.name, version=policy.version, sha256=policy.sha256, profile=policy.profile
         ),
         trust=_trust_summary(inputs, instant if isinstance(instant, AsOfInstant) else None),
         as_of=_as_of_summary(as_of, outcomes),
-        absent=_absent(bundle, outcomes),
-        attachments=_attachments(outcomes),
+        absent=_absent(inputs, outcomes),
+        attachments=_attachments(bundle, outcomes),
         allowed=_allowed(policy, outcomes),
         extra_notes=_notes(inputs, statement),
     )
 
 
-def _signer(signature: Signature, inputs: Inputs, accepted: Mapping[str, str]) -> SignerSummary:
-    """Say what is known of one signature of the envelope; `accepted` maps key ids to operators."""
-    anchor = inputs.trust.find_signer(Purpose.CAPTURE_SIGNER, signature.keyid)
-    name = None if anchor is None else anchor.name
-    operator = None if anchor is None else anchor.operator
-    if signature.keyid in accepted:
-        return SignerSummary(
-            keyid=signature.keyid, name=name, operator=operator, state="accepted"
-        )
-    if anchor is None or anchor.data is None:
-        return SignerSummary(keyid=signature.keyid, name=None, operator=None, state="unknown")
-    try:
-        key = load_signer_key(anchor.data)
-        good = signed(key, signature.sig, inputs.bundle.statement.envelope.signed) is Signed.YES
-    except FormatError:
-        good = False
-    named = inputs.trust.accepted(Purpose.CAPTURE_SIGNER, inputs.policy.signers.accept)
-    if not good:
-        state = "bad-signature"
-    elif anchor.sha256 in named or not anchor.added:
-        state = "accepted"
-    else:
-        state = "known-not-accepted"
-    return SignerSummary(keyid=signature.keyid, name=name, operator=operator, state=state)
-
-
 def _input_summary(
-    bundle: UnverifiedBundle, inputs: Inputs, outcomes: Outcomes, statement: Statement | None
+    bundle: UnverifiedBundle, inputs: Inputs, statement: Statement | None
 ) -> InputSummary:
-    payload = outcomes["envelope.signature"].fact
-    accepted = (
-        {signer.keyid: signer.operator for signer in payload.signers}
-        if isinstance(payload, VerifiedPayload)
-        else {}
-    )
-    envelope = bundle.statement.envelope
     return InputSummary(
         file_sha256=bundle.sha256,
         size=bundle.size,
         bundle_id=bundle.id,
-        payload_sha256=sha256(envelope.payload).hexdigest(),
+        payload_sha256=sha256(bundle.statement.envelope.payload).hexdigest(),
         profile_claimed=None if statement is None else statement.profile,
         mode=None if statement is None else statement.capture.mode,
         complete=None if statement is None else statement.capture.complete,
-        signers=tuple(_signer(s, inputs, accepted) for s in envelope.signatures),
+        signers=tuple(
+            SignerSummary(
+                keyid=found.keyid,
+                name=found.name,
+                operator=found.operator,
+                state=found.state.value,
+            )
+            for found in judged_signers(inputs)
+        ),
     )
 
 
@@ -182,8 +154,6 @@ def _trust_summary(inputs: Inputs, instant: AsOfInstant | None) -> TrustSummary:
 
 
 def _as_of_summary(as_of: AsOf, outcomes: Outcomes) -> AsOfSummary:
-    from verify.checks.times import Bracket  # noqa: PLC0415  (a cycle of types otherwise)
-
     instant = outcomes["time.as_of"].fact
     bracket = outcomes["time.bracket"].fact
     known = instant if isinstance(instant, AsOfInstant) else None
@@ -204,32 +174,47 @@ def _bound(found: Bound | None) -> Bound | None:
     return found
 
 
-def _absent(bundle: UnverifiedBundle, outcomes: Outcomes) -> tuple[AbsentArtifact, ...]:
+def _absent(inputs: Inputs, outcomes: Outcomes) -> tuple[AbsentArtifact, ...]:
     evidence = outcomes["blobs.derived"].fact
+    attachments = outcomes["attachments.form"].fact
     if not isinstance(evidence, Evidence):
         return ()
-    declared = {entry.artifact: entry for entry in bundle.redactions}
+    known = attachments if isinstance(attachments, Attachments) else None
+    return tuple(
+        AbsentArtifact(
+            artifact=absence.artifact.id,
+            role=absence.artifact.role,
+            state=absence.state.value,
+            reason=absence.reason,
+            attachment=absence.attachment,
+        )
+        for absence in absences(inputs, evidence, known)
+    )
+
+
+def _attachments(
+    bundle: UnverifiedBundle, outcomes: Outcomes
+) -> tuple[AttachmentSummary, ...]:
+    """List every attachment: accepted, ignored for its unknown signer, or bad."""
+    found = outcomes["attachments.form"].fact
+    accepted = {a.index: a for a in found.accepted} if isinstance(found, Attachments) else {}
+    ignored = {a.index for a in found.ignored} if isinstance(found, Attachments) else set()
     rows = []
-    for artifact in evidence.statement.artifacts:
-        state = evidence.states[artifact.id]
-        if state in (ArtifactState.PRESENT, ArtifactState.DERIVED):
-            continue
-        entry = declared.get(artifact.id)
+    for index, record in enumerate(bundle.attachments):
+        known = accepted.get(index)
         rows.append(
-            AbsentArtifact(
-                artifact=artifact.id,
-                role=artifact.role,
-                state=state.value,
-                reason=None if entry is None else entry.reason,
-                attachment=None if entry is None else entry.attachment,
+            AttachmentSummary(
+                id=record.envelope.id,
+                kind="unknown" if known is None else known.kind,
+                by=None if known is None else known.by,
+                at=None if known is None else known.at,
+                signer=None if known is None else known.signer,
+                status=(
+                    "accepted" if known is not None else "ignored" if index in ignored else "bad"
+                ),
             )
         )
     return tuple(rows)
-
-
-def _attachments(outcomes: Outcomes) -> tuple[AttachmentSummary, ...]:
-    found = outcomes["attachments.form"].fact
-    return found.summaries() if isinstance(found, Attachments) else ()
 
 
 def _allowed(policy: Policy, outcomes: Outcomes) -> tuple[AllowedFinding, ...]:

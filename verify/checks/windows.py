@@ -18,9 +18,9 @@ from verify.engine.report import Window
 class Limited(Protocol):
     """A fact with validity: (start, end) of each item it rests on, both ends included."""
 
-    @property
     def windows(self) -> tuple[tuple[datetime, datetime], ...]:
-        """Every window, in no particular order."""
+        """Return every window, in no particular order."""
+        ...
 
 
 def evidence_window(outcomes: Mapping[str, Outcome[object]]) -> Window | None:
@@ -29,7 +29,7 @@ def evidence_window(outcomes: Mapping[str, Outcome[object]]) -> Window | None:
         window
         for outcome in outcomes.values()
         if isinstance(outcome.fact, Limited)
-        for window in outcome.fact.windows
+        for window in outcome.fact.windows()
     ]
     if not windows:
         return None
