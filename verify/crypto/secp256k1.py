@@ -5,6 +5,7 @@ Source: providers.md 2.3 (encodings), 2.5 (algorithm); EIP-191 version 0x45; EIP
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, NewType
 
 from coincurve import PublicKey as _Point
@@ -20,6 +21,9 @@ Address = NewType("Address", bytes)
 """20 bytes: the end of Keccak-256 over the 64 bytes of a public key."""
 PublicKey = NewType("PublicKey", bytes)
 """64 bytes x‖y of a point on the curve."""
+
+_CACHE: Final = 1024
+"""Signers remembered: an archive has few, and a Keccak costs more than a recovery."""
 
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
 _RECOVERY_OF_V: Final = {0: 0, 1: 1, 27: 0, 28: 1}
@@ -101,11 +105,13 @@ def recover(signature: Signature, digest: bytes) -> PublicKey:
     return PublicKey(point.format(compressed=False)[1:])
 
 
+@lru_cache(maxsize=_CACHE)
 def address_of(key: PublicKey) -> Address:
     """Return the last 20 bytes of Keccak-256 over the 64 bytes of a public key."""
     return Address(keccak256(key)[12:])
 
 
+@lru_cache(maxsize=_CACHE)
 def checksummed(address: Address) -> str:
     """Return an address in its EIP-55 spelling."""
     digits = address.hex()
