@@ -14,8 +14,9 @@ A check may read the facts of its needs and of everything those rest on, so near
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from verify.engine.value import value
 
 if TYPE_CHECKING:
     from verify.engine.asof import AsOf
@@ -27,7 +28,7 @@ BlobSource = Callable[[str], bytes | None]
 """Given a digest (``sha256:…``), the bytes of an external blob, or None where none was supplied."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Inputs:
     """The explicit arguments of a verification. ``blobs``: source of external blobs, or None."""
 

@@ -10,8 +10,8 @@ Source: bundle-format.md 6.5, tdx.md 4.4, 5.3, 7.A.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from verify.engine.value import value
 from verify.intel.appraisal import Answer
 from verify.wire.model import (
     Artifact,
@@ -26,7 +26,7 @@ QUOTE_ROLES = ("tdx.quote", "sgx.quote")
 PCK_CHAIN_ROLE = "intel.pck-chain"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Recorded:
     """One recorded answer with the chain it is to be tried with."""
 
@@ -35,7 +35,7 @@ class Recorded:
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Gathered:
     """What there is: answers whose bytes are there, and what is listed without bytes."""
 

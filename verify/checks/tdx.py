@@ -10,7 +10,6 @@ Source: verification.md 3 (rows 19 to 29, 54), tdx.md 7, 8, 9, 15, 17.3.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Generic, TypeVar
 
@@ -31,6 +30,7 @@ from verify.engine.errors import FormatError, InternalFault, Refused
 from verify.engine.outcome import Affirmed, Outcome, Pointer
 from verify.engine.reason import Reason
 from verify.engine.tally import Tally
+from verify.engine.value import value
 from verify.intel.appraisal import (
     SignedQeIdentity,
     SignedTcbInfo,
@@ -244,14 +244,14 @@ CCEL_REPLAY_REASONS: Final = _ABSENT_BYTES | {
 # --- facts ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class QuoteSet:
     """Fact of ``tdx.quote.format``: parsed quotes by artifact id; nothing in them is verified."""
 
     quotes: Mapping[str, Quote]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class TrustedRoot:
     """An anchor that is good at as_of, with its own revocation list of then."""
 
@@ -261,7 +261,7 @@ class TrustedRoot:
     crl_body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class TrustedRoots:
     """Fact of ``tdx.root_crl``: at least one."""
 
@@ -287,7 +287,7 @@ class TrustedRoots:
         return next((root for root in self.roots if root.certificate.der == last), self.roots[0])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class Chosen(Generic[S]):
     """A verified item and the recorded answer it came from."""
 
@@ -295,7 +295,7 @@ class Chosen(Generic[S]):
     signed: S
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class TcbInfos:
     """Fact of ``tdx.tcb_info``: the verified, current TCB info for each readable quote."""
 
@@ -306,7 +306,7 @@ class TcbInfos:
         return _windows((c.signed.info, c.signed.signer) for c in self.for_quote.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class QeIdentities:
     """Fact of ``tdx.qe_identity``: the verified, current QE identity for each readable quote."""
 
@@ -317,7 +317,7 @@ class QeIdentities:
         return _windows((c.signed.identity, c.signed.signer) for c in self.for_quote.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class Platform:
     """A verified PCK chain and what its leaf says. ``recorded``: its text, not from the quote."""
 
@@ -326,7 +326,7 @@ class Platform:
     recorded: bytes | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class Platforms:
     """Fact of ``tdx.pck.chain``: by quote; revocation is judged apart."""
 
@@ -341,7 +341,7 @@ class Platforms:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class PckStandings:
     """Fact of ``tdx.pck.revocation``: by quote, the list that leaves its leaf standing."""
 
@@ -352,14 +352,14 @@ class PckStandings:
         return tuple((crl.this_update, crl.next_update) for crl in self.for_quote.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class QeLevels:
     """Fact of ``tdx.qe_report``: by quote, the level of its quoting enclave."""
 
     for_quote: Mapping[str, ComponentLevel]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class VerifiedQuote:
     """A quote whose body is a fact: E1, E2 and S2 hold under a chain to the anchor.
 
@@ -393,14 +393,14 @@ class VerifiedQuote:
         return Pointer.artifact(self.artifact, start=start, stop=stop)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class VerifiedQuotes:
     """Fact of ``tdx.quote.signature``: by artifact id."""
 
     quotes: Mapping[str, VerifiedQuote]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class TcbResults:
     """Fact of ``tdx.tcb``: by artifact id; every status is one the policy accepts."""
 
@@ -603,7 +603,7 @@ def root_crl(inputs: Inputs, facts: Facts) -> Outcome[TrustedRoots]:
 # --- rows 21 and 22 -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class _Kind(Generic[S]):
     """How to judge one kind of signed collateral."""
 
@@ -616,7 +616,7 @@ class _Kind(Generic[S]):
     malformed: Reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class _Tried(Generic[S]):
     recorded: Recorded
     signed: S | None
@@ -1148,16 +1148,16 @@ def ccel_replay(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: ARG
                 expected="log-in-evidence",
             )
             continue
-        for index, value in enumerate(log.registers()):
+        for index, register in enumerate(log.registers()):
             name = f"rtmr{index}"
             if index == 3 and not log.extends(3):
                 continue
-            if quote.body[name] != value:
+            if quote.body[name] != register:
                 tally.find(
                     Reason.TDX_CCEL_RTMR_MISMATCH,
                     quote.pointer(name),
                     what=f"{artifact.id} does not replay to {name} of {quote.artifact}",
-                    got=value.hex(),
+                    got=register.hex(),
                     expected=quote.body[name].hex(),
                 )
         items.append(artifact.id)

@@ -13,7 +13,6 @@ import binascii
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Final, TypeVar
@@ -26,6 +25,7 @@ from cryptography.x509.oid import NameOID
 from verify.crypto.cache import Bounded
 from verify.crypto.ecdsa import Curve, Signed, curve_of, signed_der
 from verify.engine.errors import FormatError
+from verify.engine.value import value
 
 CERTIFICATE_LIMIT: Final = 64 * 1024
 CRL_LIMIT: Final = 1024 * 1024
@@ -46,7 +46,7 @@ _ALGORITHM_CURVE: Final = {Curve.P256: OID_ECDSA_SHA256, Curve.P384: OID_ECDSA_S
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Extension:
     """``value``: the DER inside the extension's OCTET STRING, where the library hands it out."""
 
@@ -54,7 +54,7 @@ class Extension:
     value: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class Certificate:
     """A certificate read completely. Two are equal iff their ``sha256`` are.
 
@@ -95,7 +95,7 @@ class Certificate:
         return sha256(encoded).digest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class RevocationList:
     """A CRL read completely. ``next_update`` is None where the list has none."""
 

@@ -7,11 +7,11 @@ engine never looks inside.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from verify.engine.outcome import Outcome
 from verify.engine.reason import Reason
+from verify.engine.value import value
 
 I = TypeVar("I")  # noqa: E741  (inputs)
 F = TypeVar("F")
@@ -52,7 +52,7 @@ class Facts:
         return fact
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Check(Generic[I]):
     """One question about a bundle.
 
@@ -73,7 +73,7 @@ class Check(Generic[I]):
     run: Callable[[I, Facts], Outcome[object]]
 
 
-@dataclass(frozen=True, slots=True)
+@value(kw_only=False)
 class Catalogue(Generic[I]):
     """The literal, ordered, complete list of checks. Not empty; ids unique; needs stand earlier."""
 
@@ -121,7 +121,7 @@ class Mode:
     EXCLUDED = "excluded"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Ruling:
     """What the policy says about one check before the bundle is read.
 

@@ -5,11 +5,11 @@ Source: verification.md 2, 2.1, 2.2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, NoReturn, TypeVar
 
 from verify.engine.reason import Reason, ReasonClass
+from verify.engine.value import field, value
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -44,7 +44,7 @@ def shown(text: str, limit: int = _TEXT_LIMIT) -> str:
     return joined if len(joined) <= limit else joined[: limit - 1] + "…"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Pointer:
     """A place in the evidence.
 
@@ -72,7 +72,7 @@ class Pointer:
         return cls(document=f"artifact:{artifact_id}", path=path, start=start, stop=stop)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Finding:
     """One contradiction or gap: code, place, what was there, what was wanted."""
 
@@ -86,7 +86,7 @@ class Finding:
         object.__setattr__(self, "expected", shown(self.expected))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Note:
     """Something printed beside an outcome that has no effect on the verdict."""
 
@@ -101,7 +101,7 @@ class Note:
         object.__setattr__(self, "text", shown(self.text, 512))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Outcome(Generic[T_co]):
     """How one check ended, with its reason, findings, notes and (on PASS alone) its fact.
 
@@ -142,7 +142,7 @@ class Outcome(Generic[T_co]):
         raise TypeError(message)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Affirmed:
     """The fact of a check whose answer is only yes: which items it affirmed."""
 

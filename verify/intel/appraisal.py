@@ -6,13 +6,13 @@ Source: tdx.md 7 (rule A and the order of steps), 6 (windows), 10 (result).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
 from verify.crypto.x509 import Certificate, RevocationList, load_certificate, split_pem
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason, ReasonClass
+from verify.engine.value import value
 from verify.intel.collateral import QeIdentity, TcbInfo
 from verify.intel.dcap import (
     PCK_CRL,
@@ -47,7 +47,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Answer:
     """A recorded answer for TCB info or QE identity: body and its issuer chain (PEM)."""
 
@@ -55,7 +55,7 @@ class Answer:
     chain: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Collateral:
     """Everything recorded for a quote; each member may hold several candidates (tdx.md 7.A)."""
 
@@ -71,7 +71,7 @@ def missing(what: str) -> Refused:
     return Refused(Reason.TDX_COLLATERAL_MISSING, f"no {what} is recorded")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class SignedTcbInfo:
     """A verified TCB info (steps T1 to T4) with its signer."""
 
@@ -79,7 +79,7 @@ class SignedTcbInfo:
     signer: Certificate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class SignedQeIdentity:
     """A verified QE identity (steps I1 to I4) with its signer."""
 
@@ -174,7 +174,7 @@ def _select_crl(
 # --- the whole procedure ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class Appraisal:
     """Result of `appraise`: complete even on rejection, unknown parts None (tdx.md 10).
 

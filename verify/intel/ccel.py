@@ -5,12 +5,12 @@ What the events mean is not judged. Source: tdx.md 15.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha384
 from typing import Final
 
 from verify.engine.errors import FormatError
 from verify.engine.reason import Reason
+from verify.engine.value import value
 
 CCEL_LIMIT: Final = 1024 * 1024
 SHA384: Final = 0x000C
@@ -22,7 +22,7 @@ _DIGESTS: Final = 8
 _END: Final = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class FirmwareEvent:
     """One record: ``index`` 0 is MRTD, 1 to 4 are RTMR0 to RTMR3; ``digest``: SHA-384."""
 
@@ -33,7 +33,7 @@ class FirmwareEvent:
     offset: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class FirmwareLog:
     """``events``: in order, EV_NO_ACTION included. ``end``: offset where reading stopped."""
 

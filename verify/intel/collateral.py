@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NoReturn, TypeVar
 
 from verify.crypto.cache import Bounded
 from verify.engine.errors import FormatError
 from verify.engine.reason import Reason
+from verify.engine.value import value
 from verify.intel.quote import Tee
 from verify.intel.tcb import (
     COMPONENT_STATUSES,
@@ -33,7 +33,7 @@ DEPTH_LIMIT: Final = 32
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class BodyCodes:
     """Reason codes of one kind of signed body (tdx.md 11, X in tcb_info, qe_identity)."""
 
@@ -63,7 +63,7 @@ QE_IDENTITY: Final = BodyCodes(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class SignedBody:
     """``signed``: the inner object's exact bytes; ``content``: the same as parsed, unverified."""
 
@@ -72,7 +72,7 @@ class SignedBody:
     content: object
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class TcbInfo:
     """TCB info version 3. ``levels``: highest first. ``tdx_module``: TDX only.
 
@@ -91,7 +91,7 @@ class TcbInfo:
     modules_in_order: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class QeIdentity:
     """QE identity version 2. ``levels``: highest first; ``levels_in_order``: in the file too."""
 
@@ -238,7 +238,7 @@ _HEX: Final = re.compile(r"[0-9A-Fa-f]*")
 _ADVISORY: Final = re.compile(r"[\x21-\x7e]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
+@value(kw_only=False)
 class _Place:
     """A value inside a signed object with its JSON Pointer: every reading method is strict."""
 

@@ -9,7 +9,6 @@ Source: tdx.md 6, 7, 8, 9.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
@@ -32,6 +31,7 @@ from verify.crypto.x509 import (
 )
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
+from verify.engine.value import value
 from verify.intel.collateral import (
     CHAIN_LIMIT,
     QE_IDENTITY,
@@ -78,7 +78,7 @@ CRL_LIMIT: Final = 1024 * 1024
 # --- codes --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ChainCodes:
     """Reason codes of one kind of certificate chain (tdx.md 11)."""
 
@@ -94,7 +94,7 @@ class ChainCodes:
     cert_revoked: Reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ListCodes:
     """Reason codes of one kind of revocation list (tdx.md 11)."""
 
@@ -400,7 +400,7 @@ def judge_currency(item: TcbInfo | QeIdentity, at: datetime) -> None:
 # --- P: PCK chain -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@value(eq=False)
 class PckChain:
     """Verified PCK certificates: leaf, its authority, the anchor. Revocation judged apart."""
 

@@ -5,7 +5,6 @@ Source: tdx.md 3.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -23,6 +22,7 @@ from verify.crypto.x509 import (
 )
 from verify.engine.errors import FormatError
 from verify.engine.reason import Reason
+from verify.engine.value import value
 
 SGX_EXTENSION: Final = "1.2.840.113741.1.13.1"
 CN_ROOT: Final = "Intel SGX Root CA"
@@ -51,7 +51,7 @@ class Role(Enum):
     SIGNER = "signer"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SgxExtension:
     """The SGX extension of a PCK leaf (tdx.md 3.3). ``ppid`` identifies the machine for ever.
 

@@ -6,7 +6,6 @@ Nothing here is judged: a body is what a quote *says* until its signatures are v
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
 from typing import Final
@@ -14,6 +13,7 @@ from typing import Final
 from verify.crypto.cache import Bounded
 from verify.engine.errors import FormatError
 from verify.engine.reason import Reason
+from verify.engine.value import value
 
 QUOTE_LIMIT: Final = 64 * 1024
 INTEL_VENDOR: Final = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
@@ -100,7 +100,7 @@ _TD_SPANS: Final = {name: (at, at + size) for name, at, size in TD_FIELDS}
 _SGX_SPANS: Final = {name: (at, at + size) for name, at, size in SGX_FIELDS}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Body:
     """A TD report or SGX report: its bytes and where its named fields lie. Unverified."""
 
@@ -146,7 +146,7 @@ class Body:
         return int.from_bytes(self["isv_svn"], "little")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Quote:
     """A quote as it stands. Nothing is a fact before the signatures are verified.
 

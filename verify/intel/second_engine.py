@@ -12,12 +12,12 @@ import base64
 import importlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, cast
 
 from verify.crypto.x509 import Certificate, recorded_crl_der
 from verify.engine.errors import FormatError
+from verify.engine.value import value
 from verify.intel.appraisal import Answer
 from verify.intel.collateral import QeIdentity, TcbInfo, qe_identity_body, tcb_info_body
 from verify.intel.dcap import PckChain, attribute_findings
@@ -27,7 +27,7 @@ VERSION: Final = "0.7.0"
 _AUTHENTICATION_BYTES: Final = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Opinion:
     """``status``: its TCB status, None where it rejects; ``error``: its own text then."""
 
@@ -36,7 +36,7 @@ class Opinion:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class OneOfEach:
     """The collateral one quote was judged with."""
 

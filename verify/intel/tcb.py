@@ -6,13 +6,13 @@ Source: tdx.md 8.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Final
 
 from verify.engine.errors import Refused
 from verify.engine.reason import Reason
+from verify.engine.value import value
 
 
 class TcbStatus(Enum):
@@ -66,7 +66,7 @@ _CURRENT: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ComponentLevel:
     """A level of a TDX module or of a quoting enclave: minimum ``isv_svn``."""
 
@@ -76,7 +76,7 @@ class ComponentLevel:
     advisory_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class PlatformLevel:
     """A level of a TCB info. ``tdx_components`` is empty for SGX."""
 
@@ -93,7 +93,7 @@ class PlatformLevel:
         return (*self.sgx_components, self.pce_svn, *self.tdx_components)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Module:
     """Reference of a TDX module. ``levels``: highest ``isv_svn`` first, empty for ``tdxModule``."""
 
@@ -103,7 +103,7 @@ class Module:
     levels: tuple[ComponentLevel, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Evaluation:
     """One evaluation: the converged status, its parts, the earliest date, all advisories."""
 
@@ -115,7 +115,7 @@ class Evaluation:
     advisory_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TcbResult:
     """Result of the TCB evaluation: ``status`` is final, after relaunch (tdx.md 8.4).
 

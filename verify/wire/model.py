@@ -7,13 +7,13 @@ and 6 in snake case. Times are aware UTC datetimes with millisecond precision.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Literal, NewType
 
 from verify.engine.outcome import Pointer
 from verify.engine.reason import Reason
+from verify.engine.value import field, value
 
 Digest = NewType("Digest", str)
 """``sha256:`` and 64 lower-case hex digits, over stored (framed) bytes."""
@@ -23,14 +23,14 @@ BundleId = NewType("BundleId", str)
 """``sha256:`` and 64 lower-case hex digits, over the DSSE pre-authentication encoding."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class FromExchange:
     """Origin: the bytes are a body, header document or certificate of that exchange."""
 
     exchange: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class FromArtifact:
     """Origin: the bytes follow from another artifact's body by ``steps``, left to right."""
 
@@ -38,7 +38,7 @@ class FromArtifact:
     steps: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class FromOperator:
     """Origin: supplied by the operator."""
 
@@ -48,7 +48,7 @@ class FromOperator:
 Origin = FromExchange | FromArtifact | FromOperator
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Artifact:
     """One captured byte string. ``digest``, ``size``, ``sha512`` are over the framed bytes."""
 
@@ -64,7 +64,7 @@ class Artifact:
     """Position in ``predicate.artifacts``, for pointers into the Statement."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Nonce:
     """A session nonce; ``value``: the decoded bytes as they should appear in evidence."""
 
@@ -77,7 +77,7 @@ class Nonce:
     index: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Request:
     """``headers`` and ``body`` are artifact ids or None."""
 
@@ -87,7 +87,7 @@ class Request:
     body: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Response:
     """``complete`` is False where HTTP framing or the stream broke off."""
 
@@ -98,7 +98,7 @@ class Response:
     complete: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Tls:
     """The capturer's observation of the connection; ``spki`` is the digest of the leaf's SPKI."""
 
@@ -110,7 +110,7 @@ class Tls:
     webpki: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Exchange:
     """One HTTP exchange as recorded."""
 
@@ -128,7 +128,7 @@ class Exchange:
     index: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Binding:
     """Which pair to test. ``members`` maps a member name to an id, a tuple of ids or None."""
 
@@ -151,7 +151,7 @@ class Binding:
         return (value,) if isinstance(value, str) else value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Observation:
     """What the capturer saw. Displayed, never an input to a verdict."""
 
@@ -160,7 +160,7 @@ class Observation:
     note: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Clock:
     """The capturer's clock as it describes itself."""
 
@@ -169,7 +169,7 @@ class Clock:
     max_error_ms: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Capture:
     """Who says when and how the bytes were captured. Every member is a claim of the signer."""
 
@@ -188,7 +188,7 @@ class Capture:
     imported_times: Literal["recorded", "file-date", "assumed"] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Statement:
     """The signed manifest, parsed. The only source of facts about what a bundle holds."""
 
@@ -270,7 +270,7 @@ class ArtifactUnavailable(Exception):  # noqa: N818  (a state, not a fault)
         self.pointer = Pointer(document="statement", path=f"/predicate/artifacts/{artifact.index}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Evidence:
     """Fact of `blobs.derived`: the Statement and the bytes reached from it by digest.
 
