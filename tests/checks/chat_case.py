@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, cast
 
 from fixtures.intel_pki import QuoteSpec
+from verify.checks import compose_manager, content, event_log, receipt, signature
 from verify.checks.inputs import Inputs
 from verify.checks.tdx import VerifiedQuote, VerifiedQuotes
 from verify.engine.check import Facts
@@ -39,6 +40,22 @@ from verify.wire.model import (
     Response,
     Statement,
 )
+
+REASONS: dict[Any, frozenset[Reason]] = {
+    event_log.replay: event_log.REPLAY_REASONS,
+    event_log.compose_hash: event_log.COMPOSE_HASH_REASONS,
+    event_log.compose_config_id: event_log.COMPOSE_CONFIG_ID_REASONS,
+    compose_manager.manager: compose_manager.MANAGER_REASONS,
+    signature.identity_stability: signature.IDENTITY_STABILITY_REASONS,
+    signature.recovery: signature.RECOVERY_REASONS,
+    signature.signer: signature.SIGNER_REASONS,
+    signature.role: signature.ROLE_REASONS,
+    signature.model: signature.MODEL_REASONS,
+    receipt.signature: receipt.SIGNATURE_REASONS,
+    content.request: content.REQUEST_REASONS,
+    content.response: content.RESPONSE_REASONS,
+}
+"""Every check judged with this helper and the codes it declares."""
 
 START = datetime(2026, 6, 10, 6, 0, 0, tzinfo=UTC)
 NONCE = bytes(range(32))
@@ -278,7 +295,11 @@ def ask(
     evidence = session.evidence()
     known = {"blobs.derived": evidence, "blobs.digests": evidence, **(facts or {})}
     declared = frozenset((*known, "signature.recovery"))
-    return cast("Outcome[Any]", check(inputs, Facts(known, declared)))
+    outcome = cast("Outcome[Any]", check(inputs, Facts(known, declared)))
+    declared_reasons = REASONS.get(check)
+    if declared_reasons is not None:
+        assert {*reasons(outcome), *notes(outcome)} <= declared_reasons
+    return outcome
 
 
 def reasons(outcome: Outcome[Any]) -> list[Reason]:
