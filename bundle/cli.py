@@ -162,6 +162,54 @@ def import_recording(  # noqa: PLR0917  (typer makes options of arguments)
 
 
 @app.command(
+    "pack",
+    help=help_of(
+        r"""Write an exploded bundle (a folder) as one file. Needs no key; nothing is lost.
+
+    \b
+    Example:
+      {program} pack chat.evidence/ chat.evidence.json
+    """,
+        PROGRAM,
+    ),
+)
+def pack_folder(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Exploded bundle.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Bundle to write; must not exist.")],
+) -> None:
+    """Pack a folder."""
+    from bundle.pack import pack  # noqa: PLC0415  (help does not need it)
+
+    pack(folder, file)
+    say(f"wrote {file}")
+
+
+@app.command(
+    "unpack",
+    help=help_of(
+        r"""Write a bundle as a folder of plain files that other tools can look into.
+
+    \b
+    Example:
+      {program} unpack chat.evidence.json chat.evidence/
+    """,
+        PROGRAM,
+    ),
+)
+def unpack_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Bundle (*.evidence.json).")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder to write; must not exist.")
+    ],
+) -> None:
+    """Unpack a file."""
+    from bundle.pack import unpack  # noqa: PLC0415  (help does not need it)
+
+    unpack(file, folder)
+    say(f"wrote {folder}")
+
+
+@app.command(
     "demo",
     help=help_of(
         r"""Verify a shipped bundle, change one bit of a copy, and see what changes. Offline.

@@ -79,3 +79,20 @@ def read_file(path: str, limit: int, kind: InputKind) -> bytes:
     if not data:
         raise MalformedInput(kind, "input.empty", "the file is empty", file=path)
     return data
+
+
+def is_exploded(path: str) -> bool:
+    """Whether a path is a folder that holds an exploded bundle (bundle-format.md 13)."""
+    return os.path.isfile(os.path.join(path, "bundle.json"))  # noqa: PTH113, PTH118  (pathlib is slow to import)
+
+
+def bundle_bytes(path: str) -> bytes:
+    """Return the packed bytes of a bundle: a file, or an exploded folder put together.
+
+    Raises UsageError, `MalformedInput` (kind bundle).
+    """
+    if is_exploded(path):
+        from verify.cli.folder import read_folder  # noqa: PLC0415  (most bundles are files)
+
+        return read_folder(path)
+    return read_file(path, BUNDLE_LIMIT, "bundle")

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from verify.checks.catalogue import CATALOGUE, CATALOGUE_ID
 from verify.checks.inputs import Inputs
-from verify.cli.files import BUNDLE_LIMIT, read_file
+from verify.cli.files import bundle_bytes
 from verify.cli.loading import trust_of
 from verify.engine.check import Check
 from verify.engine.errors import FormatError, MalformedInput, TeebundleError, UsageError
@@ -24,7 +24,7 @@ def opened(path: str) -> show.Contents:
     """
     from verify.api import open_unverified  # noqa: PLC0415  (most commands here open no bundle)
 
-    data = read_file(path, BUNDLE_LIMIT, "bundle")
+    data = bundle_bytes(path)
     try:
         found = open_unverified(data)
     except MalformedInput as error:

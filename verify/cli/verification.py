@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from verify.cli.arguments import VerifyArguments, as_of, parse, wants_json
-from verify.cli.files import BUNDLE_LIMIT, read_file
+from verify.cli.files import bundle_bytes, is_exploded
 from verify.cli.output import Outputs, error_document, error_report, say, write_stdout
 from verify.engine.errors import MalformedInput, TeebundleError, UsageError
 from verify.engine.outcome import shown
@@ -58,10 +58,10 @@ def _one_bundle(paths: Sequence[str]) -> str:
     if not paths:
         raise UsageError("no bundle named: give one file, such as chat.evidence.json")
     for path in paths:
-        if Path(path).is_dir():
+        if Path(path).is_dir() and not is_exploded(path):
             message = (
-                f"{path} is a directory; this version verifies one packed file (*.evidence.json) "
-                "at a time (`teebundle pack` packs an exploded bundle)"
+                f"{path} is a directory without bundle.json; this version verifies one bundle at "
+                "a time: a file (*.evidence.json) or an exploded bundle (*.evidence/)"
             )
             raise UsageError(message)
     if len(paths) > 1:
@@ -105,7 +105,7 @@ def judged(given: VerifyArguments) -> Report:
         from verify.cli.blobs import BlobFolder  # noqa: PLC0415  (rare)
 
         blobs = BlobFolder(given.blobs)
-    data = read_file(path, BUNDLE_LIMIT, "bundle")
+    data = bundle_bytes(path)
     try:
         return verify_bundle(data, policy=policy, trust=trust, as_of=instant, blobs=blobs)
     except MalformedInput as error:
