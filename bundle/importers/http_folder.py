@@ -173,14 +173,15 @@ def purpose_of(method: str, url: str) -> str:
 
 def _tls(members: Mapping[str, Json], path: Path) -> RecordedTls | None:
     version, cipher = members.get("tls_version"), members.get("tls_cipher")
-    if not isinstance(version, str) or not isinstance(cipher, str):
-        return None
+    spki = _bytes(members, "peer_spki_der_base64", path)
+    if spki is None or not isinstance(version, str) or not isinstance(cipher, str):
+        return None  # an observation of a channel without its key binds nothing
     return RecordedTls(
         version=version,
         cipher=cipher,
         alpn=None,
         chain=(),
-        spki=_bytes(members, "peer_spki_der_base64", path),
+        spki=spki,
         # the recorder does not say whether it validated the certificate
         webpki=False,
     )

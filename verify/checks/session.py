@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 from verify.checks.inputs import Inputs
@@ -24,6 +23,7 @@ from verify.engine.errors import FormatError, Refused
 from verify.engine.outcome import Affirmed, Outcome, Pointer, blocked
 from verify.engine.reason import Reason
 from verify.engine.tally import Tally
+from verify.engine.value import value
 from verify.families import dstack, shapes
 from verify.families.certificates import certificate_spki, leaf_spki
 from verify.families.identity import (
@@ -127,7 +127,7 @@ def _derived(statement: Statement, answer: RecognisedAnswer, item: Item) -> Arti
 # --- row 16 ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class RecordedSequence:
     """Fact of `exchange.recorded`: exchange ids in Statement order.
 
@@ -234,9 +234,9 @@ def _content_encoding(evidence: Evidence, headers: str | None) -> str:
         fields = read_headers(evidence.body(headers))
     except (ArtifactUnavailable, FormatError):
         return ""
-    for name, value in fields:
+    for name, stated in fields:
         if name.lower() == "content-encoding":
-            return (value or "").strip().lower()
+            return (stated or "").strip().lower()
     return ""
 
 
@@ -665,7 +665,7 @@ def cpu_authentic(inputs: Inputs, facts: Facts) -> Outcome[AuthenticReports]:  #
 # --- rows 48 and 50: walking reports ---------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class _Bound:
     """A report object beside its authenticated quote and the exchange that delivered it."""
 

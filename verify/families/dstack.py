@@ -9,7 +9,6 @@ Source: providers.md 1.2, 2.3, 3.1, 3.2, 3.6.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
@@ -23,6 +22,7 @@ from verify.crypto.secp256k1 import (
 )
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
+from verify.engine.value import value
 from verify.families.identity import (
     Algorithm,
     Disagreement,
@@ -155,7 +155,7 @@ def _log_item(path: str, value: Json, pointer: str, role: str) -> Item:
     return Item(role=role, steps=steps, pointer=pointer, media_type=_JSON)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class _Info:
     """What `info` contributes: the second copy of the log, the compose text, two documents."""
 
@@ -237,9 +237,9 @@ def _devices(
     if len(entries) > MAX_DEVICES:
         raise _bad(Reason.EXCHANGE_OVER_LIMIT, place, f"more than {MAX_DEVICES} devices")
     devices: list[tuple[Item, Item]] = []
-    for number, value in enumerate(entries):
+    for number, listed in enumerate(entries):
         at = below(place, number)
-        entry = mapping(value, at)
+        entry = mapping(listed, at)
         pair: list[Item] = []
         for name, role, media_type in (
             ("evidence", "nvidia.gpu-evidence", "application/octet-stream"),
@@ -288,7 +288,7 @@ def _manager(members: Mapping[str, Json], pointer: str) -> tuple[Item, ...]:
     return tuple(items)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class _Read:
     """One report object with its items in table order and what it says twice."""
 

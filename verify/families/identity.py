@@ -9,8 +9,9 @@ Source: providers.md 1, 1.2, 3.1, 3.2; verification.md 3 (rows 17, 47, 50).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from verify.engine.value import value
 
 Role = Literal["gateway", "model"]
 Algorithm = Literal["ecdsa", "ed25519"]
@@ -42,7 +43,7 @@ Shape = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Item:
     """One piece of evidence inside an answer: a role and the derivation steps that give its bytes.
 
@@ -55,7 +56,7 @@ class Item:
     media_type: str = "application/octet-stream"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Disagreement:
     """One fact that stands twice in an answer, differently. Source: providers.md 2.3."""
 
@@ -64,7 +65,7 @@ class Disagreement:
     expected: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ReportObject:
     """One object of an answer that describes one trust domain, as stated and not yet verified.
 
@@ -102,7 +103,7 @@ class ReportObject:
         return "address_padded" if self.tls_fingerprint is None else "sha256_address_tls"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class KeyConfig:
     """An OHTTP key configuration signed by a key it names; decoded, not yet verified.
 
@@ -116,7 +117,7 @@ class KeyConfig:
     beside: bytes | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class RecognisedAnswer:
     """One attestation answer of exactly one shape. ``artifact``: the `provider.attestation` id.
 
@@ -153,7 +154,7 @@ class RecognisedAnswer:
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class RecognisedAnswers:
     """Fact of `shape.recognised`: every attestation answer of the bundle, in Statement order."""
 
@@ -167,7 +168,7 @@ class RecognisedAnswers:
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AuthenticReport:
     """A CPU report whose own signature chain holds.
 
@@ -181,14 +182,14 @@ class AuthenticReport:
     code: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AuthenticReports:
     """Fact of `cpu.authentic`: CPU artifact id to its authenticated report."""
 
     reports: Mapping[str, AuthenticReport]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class AttestedIdentity:
     """One identity that an authenticated quote binds: the fact of `binding.report_data` has these.
 
