@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from fixtures.intel_cases import GOOD, KILLS, appraised, collateral
 
+from fixtures.intel_cases import GOOD, KILLS, appraised, collateral
 from verify.engine.reason import ReasonClass
 from verify.intel.appraisal import Appraisal, Collateral
 from verify.intel.dcap import PCK_CRL, ROOT_CRL, read_crl

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from fixtures.intel_cases import FINDINGS, GOOD, KILLS, appraised
 
+from fixtures.intel_cases import FINDINGS, GOOD, KILLS, appraised
 from verify.crypto import x509
 from verify.engine.reason import Reason, ReasonClass
 from verify.intel import collateral, pck, quote

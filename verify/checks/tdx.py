@@ -716,7 +716,14 @@ def _signed_items(facts: Facts, kind: _Kind[S], tally: Tally) -> dict[str, Chose
         if not found:
             _absent_items(tally, kind.what, quote_id, gathered)
     if not quotes:
-        _absent_items(tally, kind.what, "an unreadable quote", gathered)
+        # No quote can be read: the items stand or fall by themselves.
+        faults = [(t.recorded, t.fault) for t in tried if t.fault is not None]
+        if len(faults) < len(tried):
+            return chosen
+        for recorded, fault in faults[:1]:
+            _record(tally, fault, evidence.document(recorded.artifact.id), kind.malformed)
+        if not faults:
+            _absent_items(tally, kind.what, "the quotes", gathered)
     return chosen
 
 
