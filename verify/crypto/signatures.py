@@ -15,11 +15,6 @@ from typing import Final
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_der_public_key,
-)
 
 from verify.crypto import der, ed25519
 from verify.crypto.ecdsa import Curve, Signed, signed_der
@@ -27,8 +22,11 @@ from verify.engine.errors import FormatError
 from verify.engine.value import field, value
 from verify.wire.model import KeyId
 
-SPKI_LIMIT: Final = 1024
 _COORDINATE: Final = 32
+_ED25519_HEAD: Final = bytes.fromhex("302a300506032b6570032100")
+"""SEQUENCE, id-Ed25519 without parameters, BIT STRING of 32 bytes (RFC 8410)."""
+_P256_HEAD: Final = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
+"""SEQUENCE, id-ecPublicKey with secp256r1, BIT STRING of an uncompressed point (RFC 5480)."""
 
 
 class Algorithm(Enum):
@@ -56,26 +54,26 @@ def key_id(spki: bytes) -> KeyId:
 def load_signer_key(spki: bytes) -> SignerKey:
     """Return the key in a SubjectPublicKeyInfo (DER). Raises `FormatError`.
 
-    Refused: other algorithms and curves, an encoding that is not the one of that key (compressed
-    points, parameters), Ed25519 keys of small order.
+    Both kinds have one encoding: a fixed head and the key. Refused is everything else: other
+    algorithms and curves, compressed points, parameters, points off the curve, and Ed25519 keys of
+    small order.
     """
-    if len(spki) > SPKI_LIMIT:
-        raise FormatError(SPKI_LIMIT, "longer than any key that may sign")
+    native: Ed25519PublicKey | ec.EllipticCurvePublicKey
     try:
-        native = load_der_public_key(spki)
-        again = native.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        if spki.startswith(_ED25519_HEAD) and len(spki) == len(_ED25519_HEAD) + 32:
+            algorithm = Algorithm.ED25519
+            raw = spki[len(_ED25519_HEAD) :]
+            if not ed25519.acceptable_key(raw):
+                raise FormatError(len(_ED25519_HEAD), "an Ed25519 key of small order")
+            native = Ed25519PublicKey.from_public_bytes(raw)
+        elif spki.startswith(_P256_HEAD) and len(spki) == len(_P256_HEAD) + 64:
+            algorithm = Algorithm.ECDSA_P256
+            point = spki[len(_P256_HEAD) - 1 :]
+            native = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+        else:
+            raise FormatError(0, "neither an Ed25519 nor an ECDSA P-256 key in its one encoding")
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise FormatError(0, f"no public key: {type(error).__name__}") from None
-    if again != spki:
-        raise FormatError(0, "not the one encoding of this key")
-    if isinstance(native, Ed25519PublicKey):
-        if not ed25519.acceptable_key(native.public_bytes_raw()):
-            raise FormatError(0, "an Ed25519 key of small order")
-        algorithm = Algorithm.ED25519
-    elif isinstance(native, ec.EllipticCurvePublicKey) and isinstance(native.curve, ec.SECP256R1):
-        algorithm = Algorithm.ECDSA_P256
-    else:
-        raise FormatError(0, "neither Ed25519 nor ECDSA P-256")
     return SignerKey(keyid=key_id(spki), algorithm=algorithm, spki=spki, native=native)
 
 
@@ -95,7 +93,7 @@ def _canonical_ecdsa(signature: bytes) -> bool:
 def signed(key: SignerKey, signature: bytes, message: bytes) -> Signed:
     """Whether the holder of ``key`` made ``signature`` over ``message``."""
     if isinstance(key.native, Ed25519PublicKey):
-        made = ed25519.signed(key.native.public_bytes_raw(), signature, message)
+        made = ed25519.signed(key.spki[len(_ED25519_HEAD) :], signature, message)
         return Signed.YES if made else Signed.NO
     if not _canonical_ecdsa(signature):
         return Signed.NO
