@@ -406,6 +406,7 @@ class Reason(Enum):
 
     # signer
     SIGNER_COMPROMISED = ("signer.compromised", _R)
+    SIGNER_COMPROMISED_LATER = ("signer.compromised_later", _N)
     SIGNER_NOT_IN_FORCE = ("signer.not_in_force", _R)
 
     # sigstore

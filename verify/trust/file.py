@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from verify.engine.errors import MalformedInput
+from verify.engine.errors import FormatError, MalformedInput
 from verify.engine.value import value
 from verify.trust.anchor import SIGNER_OPTION, VENDOR, Anchor, AnchorStatus, Kind, Purpose
 from verify.wire.members import DIGITS, HEX, LOWER, Members, ShapeError, made_of
@@ -89,18 +89,32 @@ def _canonical(text: str, pointer: str) -> bytes:
     return data
 
 
-def _verifier_key(text: str, pointer: str) -> bytes:
-    """Read a C2SP verifier key ``name+id+base64``; the id must be the key's own."""
-    name, _, rest = text.partition("+")
-    stated, _, encoded = rest.partition("+")
-    named = name.isprintable() and " " not in name and 1 <= len(name) <= 255
-    key = _canonical(encoded, pointer)
-    if not named or len(stated) != 8 or not made_of(stated, HEX) or len(key) != 33:
-        raise ShapeError(pointer, "must be a verifier key: name+8 hex digits+base64 of 33 bytes")
-    found = hashlib.sha256(name.encode() + b"\n" + key).digest()[:4].hex()
-    if found != stated:
-        raise ShapeError(pointer, f"the key's own id is {found}, not {stated}")
+def _verifier_key(text: str, pointer: str, purpose: Purpose) -> bytes:
+    """Check a verifier key: a log's signs notes, a witness's cosigns them with a time."""
+    from verify.crypto.notes import (  # noqa: PLC0415  (most trust files name no log)
+        LOG_KEY,
+        WITNESS_KEY,
+        read_verifier_key,
+    )
+
+    try:
+        key = read_verifier_key(text)
+    except FormatError as error:
+        raise ShapeError(pointer, error.what) from None
+    wanted = WITNESS_KEY if purpose is Purpose.WITNESS else LOG_KEY
+    if key.kind != wanted:
+        raise ShapeError(pointer, f"a {purpose.value} key is of type {wanted}, this is {key.kind}")
     return text.encode()
+
+
+def _certificate(der: bytes, pointer: str) -> None:
+    """Check that DER is one certificate: what cannot be read could only fail later."""
+    from verify.crypto.x509 import load_certificate  # noqa: PLC0415  (the same)
+
+    try:
+        load_certificate(der)
+    except FormatError as error:
+        raise ShapeError(pointer, error.what) from None
 
 
 def _data(members: Members, kind: Kind, purpose: Purpose) -> bytes | None:
@@ -113,8 +127,10 @@ def _data(members: Members, kind: Kind, purpose: Purpose) -> bytes | None:
     if not isinstance(value, str) or len(value) > _DATA_LIMIT:
         raise ShapeError(pointer, f"text of at most {_DATA_LIMIT} characters expected")
     if kind is Kind.VKEY:
-        return _verifier_key(value, pointer)
+        return _verifier_key(value, pointer, purpose)
     data = _canonical(value, pointer)
+    if kind is Kind.X509:
+        _certificate(data, pointer)
     if purpose in _SIGNING and (complaint := _signing_key(data)) is not None:
         raise ShapeError(pointer, complaint)
     return data
