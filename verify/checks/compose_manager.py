@@ -107,26 +107,37 @@ def _statement(body: bytes, report: str) -> ManagerStatement:
     return parse_manager(stated, path)
 
 
-def _quotes(evidence: Evidence, answer: str, report: str) -> tuple[str | None, str | None]:
-    """Return the artifact ids of the manager's and the model's quote."""
-    own = model = None
-    for artifact in evidence.statement.of_role("tdx.quote"):
-        origin = artifact.origin
-        if isinstance(origin, FromArtifact) and origin.artifact == answer:
-            if origin.steps[:1] == (f"select:{report}{_MEMBER}/quote",):
-                own = artifact.id
-            elif origin.steps[:1] == (f"select:{report}/intel_quote",):
-                model = artifact.id
-    return own, model
+class _Places:
+    """Where quotes and nonces stand, looked up once for every list.
 
+    ``registers``: of every verified TD quote, by artifact id.
+    """
 
-def _nonce(evidence: Evidence, own: str, model: str) -> bytes | None:
-    """Return the session nonce declared for the manager's quote, or else for the model's."""
-    for wanted in (own, model):
-        for binding in evidence.statement.bindings_of("nonce-in-evidence"):
-            if binding.one("evidence") == wanted:
-                return evidence.statement.nonce(binding.one("nonce")).value
-    return None
+    def __init__(self, evidence: Evidence, registers: Mapping[str, TdRegisters]) -> None:
+        statement = evidence.statement
+        self.evidence = evidence
+        self.registers = registers
+        self._quotes: dict[tuple[str, str], str] = {}
+        for artifact in statement.of_role("tdx.quote"):
+            origin = artifact.origin
+            if isinstance(origin, FromArtifact) and origin.steps:
+                self._quotes[origin.artifact, origin.steps[0]] = artifact.id
+        self._nonces = {
+            binding.one("evidence"): binding.one("nonce")
+            for binding in statement.bindings_of("nonce-in-evidence")
+        }
+        self._values = {nonce.id: nonce.value for nonce in statement.nonces}
+
+    def quote(self, answer: str, pointer: str) -> str:
+        """Return the id of the quote taken from that member of an answer, empty for none."""
+        return self._quotes.get((answer, f"select:{pointer}"), "")
+
+    def nonce(self, *quotes: str) -> bytes | None:
+        """Return the session nonce declared for the first of the quotes that has one."""
+        for quote in quotes:
+            if quote in self._nonces:
+                return self._values[self._nonces[quote]]
+        return None
 
 
 def _judge_nonce(
@@ -151,13 +162,8 @@ def _judge_nonce(
         tally.refuse(refused, document)
 
 
-def _judge(
-    inputs: Inputs,
-    evidence: Evidence,
-    quotes: Mapping[str, TdRegisters],
-    artifact: Artifact,
-    tally: Tally,
-) -> Launcher | None:
+def _judge(inputs: Inputs, places: _Places, artifact: Artifact, tally: Tally) -> Launcher | None:
+    evidence = places.evidence
     source = _report(artifact)
     if source is None:
         tally.find(
@@ -185,15 +191,15 @@ def _judge(
     except FormatError as error:
         tally.malformed(error, evidence.document(answer), Reason.SHAPE_FIELD_TYPE)
         return None
-    own_id, model_id = _quotes(evidence, answer, report)
-    own, model = quotes.get(own_id or ""), quotes.get(model_id or "")
-    nonce = None if own_id is None or model_id is None else _nonce(evidence, own_id, model_id)
-    if own_id is None or model_id is None or own is None or model is None:
+    own_id = places.quote(answer, f"{report}{_MEMBER}/quote")
+    model_id = places.quote(answer, f"{report}/intel_quote")
+    own, model = places.registers.get(own_id), places.registers.get(model_id)
+    if own is None or model is None:
         tally.find(
             Reason.EVIDENCE_ABSENT,
             listed(artifact),
             what=f"the quotes of manager and model beside {artifact.id} are not both there",
-            got=f"manager {own_id}, model {model_id}",
+            got=f"manager {own_id or 'none'}, model {model_id or 'none'}",
             expected="two verified TD quotes",
         )
         return None
@@ -206,6 +212,7 @@ def _judge(
         judge_same_td(own, model)
     except Refused as refused:
         tally.refuse(refused, document)
+    nonce = places.nonce(own_id, model_id)
     if nonce is None:
         tally.find(
             Reason.BINDING_UNDECLARED,
@@ -241,7 +248,6 @@ def _judge(
 def manager(inputs: Inputs, facts: Facts) -> Outcome[Launchers]:
     """Row 57: whether every listed action list is attested by a quote of the same TD."""
     evidence = facts.get("blobs.derived", Evidence)
-    quotes = td_registers(facts)
     tally = Tally()
     lists = evidence.statement.of_role("dstack.compose-actions")
     if not lists:
@@ -251,5 +257,6 @@ def manager(inputs: Inputs, facts: Facts) -> Outcome[Launchers]:
             what="the bundle lists no compose manager",
             expected="dstack.compose-actions",
         )
-    judged = [_judge(inputs, evidence, quotes, artifact, tally) for artifact in lists]
+    places = _Places(evidence, td_registers(facts))
+    judged = [_judge(inputs, places, artifact, tally) for artifact in lists]
     return tally.outcome(Launchers(launchers=tuple(entry for entry in judged if entry)))

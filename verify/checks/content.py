@@ -22,7 +22,7 @@ from verify.families.content import (
     Admitted,
     Form,
     admitted,
-    matching_form,
+    digests,
     read_reply,
 )
 from verify.wire.headers import read_headers
@@ -83,13 +83,14 @@ def _held(evidence: Evidence, tally: Tally) -> tuple[Exchange, ...]:
 
 @value
 class _Stored:
-    """A chat's body that is there, and what is needed to judge it."""
+    """A chat's body that is there, and what is needed to judge it. ``wire``: its SHA-256."""
 
     evidence: Evidence
     exchange: Exchange
     artifact: str
     body: bytes
     tally: Tally
+    wire: bytes
 
     def at(self, start: int, stop: int) -> Pointer:
         """Point into the body."""
@@ -121,7 +122,34 @@ def _stored(
             error.reason, error.pointer, what=artifact, got=error.state.value, expected="bytes"
         )
         return None
-    return _Stored(evidence=evidence, exchange=exchange, artifact=artifact, body=body, tally=tally)
+    return _Stored(
+        evidence=evidence,
+        exchange=exchange,
+        artifact=artifact,
+        body=body,
+        tally=tally,
+        wire=sha256(body).digest(),
+    )
+
+
+class _Forms:
+    """The digests of one body, each taken once however many signatures name the body."""
+
+    __slots__ = ("_found", "_left")
+
+    def __init__(self, stored: _Stored, forms: Sequence[Form], model: str | None = None) -> None:
+        self._found: dict[bytes, Form] = {stored.wire: RAW} if RAW in forms else {}
+        others = tuple(form for form in forms if form != RAW)
+        self._left = digests(stored.body, others, model)
+
+    def named(self, digest: bytes) -> Form | None:
+        """Return the first form with that digest, the wire bytes before all others, or None."""
+        while digest not in self._found:
+            following = next(self._left, None)
+            if following is None:
+                return None
+            self._found.setdefault(following[1], following[0])
+        return self._found[digest]
 
 
 def _covering(
@@ -166,10 +194,10 @@ def _response_model(stored: _Stored) -> str | None:
 
 
 def _judge_request(
-    stored: _Stored, signature: CoveringSignature, forms: Sequence[Form], family: Admitted
+    stored: _Stored, signature: CoveringSignature, forms: _Forms, family: Admitted
 ) -> bool:
     signed = signature.verified.text.request_hash
-    form = matching_form(stored.body, signed, forms, _response_model(stored))
+    form = forms.named(signed)
     if form is not None:
         stored.tally.match(f"{stored.artifact} in {signature.artifact}: {form}")
         return True
@@ -181,7 +209,7 @@ def _judge_request(
         what="the proxy forwarded another body than this"
         if family.rewritten
         else "the signed request is not this one",
-        got=sha256(stored.body).hexdigest(),
+        got=stored.wire.hex(),
         expected=signed.hex(),
     )
     return False
@@ -213,8 +241,9 @@ def request(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
         stored = _stored(evidence, exchange, exchange.request.body, "/request/body", tally)
         if stored is None or signatures is None:
             continue
+        forms = _Forms(stored, _forms(named, family.request), _response_model(stored))
         matched = [
-            _judge_request(stored, signature, _forms(named, family.request), family)
+            _judge_request(stored, signature, forms, family)
             for signature in _covering(stored, signatures, "/request/body")
         ]
         if any(matched):
@@ -239,9 +268,9 @@ def _judge_complete(stored: _Stored) -> None:
     )
 
 
-def _judge_response(stored: _Stored, signature: CoveringSignature, forms: Sequence[Form]) -> None:
+def _judge_response(stored: _Stored, signature: CoveringSignature, forms: _Forms) -> None:
     signed = signature.verified.text.response_hash
-    form = matching_form(stored.body, signed, forms)
+    form = forms.named(signed)
     if form is None:
         answer = stored.exchange.response
         document = None if answer is None else answer.headers
@@ -256,7 +285,7 @@ def _judge_response(stored: _Stored, signature: CoveringSignature, forms: Sequen
             what="the body was compressed on the way: what was hashed is not here"
             if codings
             else "the signed response is not this one",
-            got=", ".join(codings) if codings else sha256(stored.body).hexdigest(),
+            got=", ".join(codings) if codings else stored.wire.hex(),
             expected="identity" if codings else signed.hex(),
         )
         return
@@ -274,7 +303,7 @@ def response(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
     evidence = facts.get("blobs.digests", Evidence)
     policy = inputs.policy
     named = () if policy.signature is None else policy.signature.response_forms
-    forms = _forms(named, admitted(policy.profile).response)
+    known = _forms(named, admitted(policy.profile).response)
     tally = Tally()
     items: list[str] = []
     signatures = _signatures(facts, tally)
@@ -284,6 +313,7 @@ def response(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
         if stored is None or signatures is None:
             continue
         _judge_complete(stored)
+        forms = _Forms(stored, known)
         for signature in _covering(stored, signatures, "/response/body"):
             _judge_response(stored, signature, forms)
         items.append(stored.artifact)

@@ -8,7 +8,7 @@ Source: verification.md 3; tdx.md 14; providers.md 3.3.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from verify.checks.inputs import Inputs
@@ -128,24 +128,28 @@ def listed(artifact: Artifact) -> Pointer:
     return Pointer(document="statement", path=f"/predicate/artifacts/{artifact.index}")
 
 
-def _bound(
-    evidence: Evidence, binding_type: str, member: str, artifact: Artifact, tally: Tally
-) -> tuple[str, ...]:
-    """Return the evidence ids declared for an artifact; none declared is recorded as a gap."""
-    declared = tuple(
-        binding.one("evidence")
-        for binding in evidence.statement.bindings_of(binding_type)
-        if binding.one(member) == artifact.id
-    )
-    if not declared:
-        tally.find(
-            Reason.BINDING_UNDECLARED,
-            listed(artifact),
-            what=f"{artifact.id} is joined to no quote",
-            got=artifact.role,
-            expected=binding_type,
-        )
-    return declared
+class _Declared:
+    """The quotes that bindings of one type join to each artifact."""
+
+    def __init__(self, evidence: Evidence, binding_type: str, member: str, tally: Tally) -> None:
+        self._type = binding_type
+        self._tally = tally
+        self._targets: dict[str, list[str]] = {}
+        for binding in evidence.statement.bindings_of(binding_type):
+            self._targets.setdefault(binding.one(member), []).append(binding.one("evidence"))
+
+    def of(self, artifact: Artifact) -> Sequence[str]:
+        """Return the evidence declared for an artifact; none declared is recorded as a gap."""
+        declared = self._targets.get(artifact.id, [])
+        if not declared:
+            self._tally.find(
+                Reason.BINDING_UNDECLARED,
+                listed(artifact),
+                what=f"{artifact.id} is joined to no quote",
+                got=artifact.role,
+                expected=self._type,
+            )
+        return declared
 
 
 def _quote_of(
@@ -186,8 +190,9 @@ def replay(inputs: Inputs, facts: Facts) -> Outcome[ReplayedLogs]:
     tally = Tally()
     replayed: list[ReplayedLog] = []
     logged: set[str] = set()
+    declared = _Declared(evidence, "log-in-evidence", "log", tally)
     for artifact in evidence.statement.of_role("dstack.event-log"):
-        targets = _bound(evidence, "log-in-evidence", "log", artifact, tally)
+        targets = declared.of(artifact)
         logged.update(targets)
         body = _body(evidence, artifact, tally)
         if body is None:
@@ -231,8 +236,9 @@ def compose_hash(inputs: Inputs, facts: Facts) -> Outcome[MeasuredComposes]:
     tally = Tally()
     measured: list[MeasuredCompose] = []
     composed: set[tuple[bytes, ...]] = set()
+    declared = _Declared(evidence, "code-in-evidence", "code", tally)
     for artifact in evidence.statement.of_role("dstack.app-compose"):
-        targets = _bound(evidence, "code-in-evidence", "code", artifact, tally)
+        targets = declared.of(artifact)
         composed.update(quotes[target].code for target in targets if target in quotes)
         body = _body(evidence, artifact, tally)
         if body is None:
@@ -289,19 +295,15 @@ def compose_hash(inputs: Inputs, facts: Facts) -> Outcome[MeasuredComposes]:
     return tally.outcome(MeasuredComposes(composes=tuple(measured)))
 
 
-def _documents(evidence: Evidence, quote: str) -> tuple[bytes, ...]:
-    """Return the bytes of every other document declared as code of a quote."""
-    ids = (
-        binding.one("code")
-        for binding in evidence.statement.bindings_of("code-in-evidence")
-        if binding.one("evidence") == quote
-    )
-    return tuple(
-        evidence.bodies[code]
-        for code in ids
-        if code in evidence.bodies
-        and evidence.statement.artifact(code).role != "dstack.app-compose"
-    )
+def _documents(evidence: Evidence) -> dict[str, tuple[bytes, ...]]:
+    """Return quote id -> bytes of every other document declared as its code."""
+    found: dict[str, tuple[bytes, ...]] = {}
+    for binding in evidence.statement.bindings_of("code-in-evidence"):
+        code, quote = binding.one("code"), binding.one("evidence")
+        body = evidence.bodies.get(code)
+        if body is not None and evidence.statement.artifact(code).role != "dstack.app-compose":
+            found[quote] = (*found.get(quote, ()), body)
+    return found
 
 
 def _found(text: bytes, pointer: str) -> Json:
@@ -342,12 +344,13 @@ def compose_config_id(inputs: Inputs, facts: Facts) -> Outcome[ConfigIds]:  # no
     quotes = td_registers(facts)
     tally = Tally()
     versions: dict[str, int] = {}
+    documents = _documents(evidence)
     for quote, log in logs.items():
         registers, claims = quotes[quote], log.replay.claims
         document = evidence.document(quote)
         try:
             found = dstack_compose.judge_config_id(
-                registers.mr_config_id, claims, _documents(evidence, quote)
+                registers.mr_config_id, claims, documents.get(quote, ())
             )
         except Refused as refused:
             tally.refuse(refused, document)

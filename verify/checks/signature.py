@@ -9,7 +9,7 @@ Source: verification.md 3, 3.4; providers.md 2.4 to 2.6, 3.8, 10.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -365,24 +365,23 @@ def recovery(inputs: Inputs, facts: Facts) -> Outcome[CoveringSignatures]:
 # --- row 76 -----------------------------------------------------------------------------------
 
 
-def _stated_signers(evidence: Evidence, chat: Exchange) -> tuple[Identity, ...]:
-    """Return the signers that signatures over a chat state; row 77 verifies them."""
-    bodies = {chat.request.body, None if chat.response is None else chat.response.body} - {None}
-    signers: list[Identity] = []
-    for binding in evidence.statement.bindings_of("signature-covers"):
-        covered = {*binding.many("request"), *binding.many("response")}
-        if covered & bodies:
-            try:
-                answer = _read(evidence, evidence.statement.artifact(binding.one("signature")))
-                signers.append(parse_identity(answer.algorithm, answer.signing_address))
-            except (FormatError, Refused, ArtifactUnavailable):
-                # row 77 says what is wrong with it; here it names nobody
-                continue
-    return tuple(dict.fromkeys(signers))
-
-
 _Key = tuple[str, bytes]
 """Algorithm and address of an identity."""
+
+
+def _stated_signers(evidence: Evidence) -> dict[str, set[_Key]]:
+    """Return body id -> keys that signatures over it state; row 77 verifies them."""
+    signers: dict[str, set[_Key]] = {}
+    for binding in evidence.statement.bindings_of("signature-covers"):
+        try:
+            answer = _read(evidence, evidence.statement.artifact(binding.one("signature")))
+            stated = parse_identity(answer.algorithm, answer.signing_address)
+        except (FormatError, Refused, ArtifactUnavailable):
+            # row 77 says what is wrong with it; here it names nobody
+            continue
+        for body in (*binding.many("request"), *binding.many("response")):
+            signers.setdefault(body, set()).add((stated.algorithm, stated.value))
+    return signers
 
 
 @value
@@ -422,17 +421,21 @@ class _Around:
         return ", ".join(named) or "no attestation"
 
 
-def _around(evidence: Evidence, chat: Exchange, identities: Sequence[AttestedIdentity]) -> _Around:
-    keys: dict[str, set[_Key]] = {}
-    for identity in identities:
-        keys.setdefault(identity.exchange, set()).add((identity.algorithm, identity.address))
+def _around(
+    evidence: Evidence,
+    chat: Exchange,
+    keys: Mapping[str, set[_Key]],
+    signers: Mapping[str, set[_Key]],
+) -> _Around:
+    """Collect one chat's surroundings. ``keys``: by exchange; ``signers``: by covered body."""
     every = tuple(
         _Attestation(exchange=exchange, keys=frozenset(keys[exchange.id]))
         for exchange in evidence.statement.exchanges
         if exchange.id in keys and exchange.session == chat.session
     )
     attested = frozenset[_Key]().union(*(a.keys for a in every))
-    stated = {(s.algorithm, s.value) for s in _stated_signers(evidence, chat)}
+    bodies = (chat.request.body, None if chat.response is None else chat.response.body)
+    stated = frozenset[_Key]().union(*(signers.get(body or "", ()) for body in bodies))
     # a signer whom nobody attests is row 78's to refuse; without one: who is attested throughout
     wanted = attested & stated
     if not wanted and every:
@@ -524,7 +527,10 @@ def identity_stability(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
     """Row 76: whether the signer is attested before and after every chat, as demanded."""
     evidence = facts.get("blobs.derived", Evidence)
     statement = evidence.statement
-    identities = attested_identities(facts)
+    keys: dict[str, set[_Key]] = {}
+    for identity in attested_identities(facts):
+        keys.setdefault(identity.exchange, set()).add((identity.algorithm, identity.address))
+    signers = _stated_signers(evidence)
     tally = Tally()
     held = chats(statement)
     if not held:
@@ -535,7 +541,7 @@ def identity_stability(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
             expected="chat",
         )
     for chat in held:
-        around = _around(evidence, chat, identities)
+        around = _around(evidence, chat, keys, signers)
         declared = [
             _judge_declared(statement, binding, around, tally)
             for binding in statement.bindings_of("attested-around")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Final, Literal
 
@@ -221,10 +221,10 @@ def admitted(profile: str) -> Admitted:
     return ADMITTED.get(profile, _RAW_ONLY)
 
 
-def matching_form(
-    body: bytes, expected: bytes, forms: Sequence[Form], model: str | None = None
-) -> Form | None:
-    """Return the first of ``forms`` in which ``body`` has the SHA-256 ``expected``, or None.
+def digests(
+    body: bytes, forms: Sequence[Form], model: str | None = None
+) -> Iterator[tuple[Form, bytes]]:
+    """Give the SHA-256 of ``body`` in each of ``forms`` that exists for it, one at a time.
 
     ``model``: the response's model name, for ``model_renamed``.
     """
@@ -233,7 +233,15 @@ def matching_form(
             text = _in_form(form, body, model)
         except Inadmissible:
             continue
-        if sha256(text).digest() == expected:
+        yield form, sha256(text).digest()
+
+
+def matching_form(
+    body: bytes, expected: bytes, forms: Sequence[Form], model: str | None = None
+) -> Form | None:
+    """Return the first of ``forms`` in which ``body`` has the SHA-256 ``expected``, or None."""
+    for form, digest in digests(body, forms, model):
+        if digest == expected:
             return form
     return None
 
