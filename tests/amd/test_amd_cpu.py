@@ -6,7 +6,8 @@ from hashlib import sha256
 from types import SimpleNamespace
 
 from fixtures import amd_pki
-from tests.amd.snp_case import simulated, statement
+from fixtures.snp_case import simulated
+from tests.amd.snp_judged import judge, statement
 from verify.checks.session import cpu_authentic
 from verify.checks.snp import VerifiedSnpReports
 from verify.engine.check import Facts
@@ -16,7 +17,7 @@ from verify.wire.model import Artifact, ArtifactState, Digest, Evidence, FromOpe
 
 
 def verified() -> VerifiedSnpReports:
-    fact = simulated().outcomes()["snp.report.signature"].fact
+    fact = judge(simulated())["snp.report.signature"].fact
     assert isinstance(fact, VerifiedSnpReports)
     return fact
 

@@ -13,7 +13,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from tests.amd.snp_case import RULES, anchor, bundle_of, given, noted
+from fixtures.snp_case import RULES, anchor, bundle_of
+from tests.amd.snp_judged import given, judge, noted
 from verify.amd.certificates import parse_certificate, parse_crl, read_authority, read_leaf
 from verify.amd.report import GUEST_FLAGS, PLATFORM_FLAGS, parse_report
 from verify.amd.snp import product_from_cpuid
@@ -142,7 +143,7 @@ def test_snp_genuine_leaf_reads_to_its_extensions(evidence_root, name):
 @pytest.mark.parametrize("name", REPORTS)
 def test_snp_genuine_evidence_gives_exactly_its_findings(evidence_root, name):
     path, expected = folder(evidence_root, name)
-    outcomes = case_of(path, expected).outcomes()
+    outcomes = judge(case_of(path, expected))
     found = {str(reason) for reason in given(outcomes).values()}
     found.discard("snp.crl.missing")  # the set judges a list only where one was found
     assert found == set(expected["findings"])
@@ -152,7 +153,7 @@ def test_snp_genuine_evidence_gives_exactly_its_findings(evidence_root, name):
 
 def test_snp_aws_vlek_shows_unauthenticated_chip_and_provisional_firmware(evidence_root):
     path, expected = folder(evidence_root, "aws-milan-v3-vlek")
-    notes = noted(case_of(path, expected).outcomes())
+    notes = noted(judge(case_of(path, expected)))
     assert notes == {
         Reason.SNP_REPORT_CHIP_ID_UNAUTHENTICATED,
         Reason.SNP_TCB_PROVISIONAL_FIRMWARE_PRESENT,
@@ -162,12 +163,12 @@ def test_snp_aws_vlek_shows_unauthenticated_chip_and_provisional_firmware(eviden
 def test_snp_aws_vlek_passes_where_its_vmpl_is_accepted(evidence_root):
     path, expected = folder(evidence_root, "aws-milan-v3-vlek")
     case = case_of(path, expected).ruled(accept_vmpl=(0, 1))
-    assert set(given(case.outcomes()).values()) == {Reason.SNP_CRL_MISSING}
+    assert set(given(judge(case)).values()) == {Reason.SNP_CRL_MISSING}
 
 
 def test_snp_turin_unassigned_platform_bit_passes_and_is_shown(evidence_root):
     path, expected = folder(evidence_root, "microsoft-turin-v5")
-    outcome = case_of(path, expected).outcomes()["snp.platform.policy"]
+    outcome = judge(case_of(path, expected))["snp.platform.policy"]
     assert outcome.status is Status.PASS
     assert [note.reason for note in outcome.notes] == [Reason.SNP_PLATFORM_UNASSIGNED_BIT_SET]
     assert outcome.notes[0].text.endswith("6")
@@ -186,7 +187,7 @@ def test_snp_second_issuance_of_one_key_signs_the_same_report(evidence_root, nam
     other = parse_certificate((path / second).read_bytes())
     assert first.sha256 != other.sha256
     assert first.spki == other.spki
-    outcome = case_of(path, expected, leaf=second).outcomes()["snp.report.signature"]
+    outcome = judge(case_of(path, expected, leaf=second))["snp.report.signature"]
     assert outcome.status is Status.PASS
 
 
@@ -240,7 +241,7 @@ def test_snp_genuine_list_of_another_product_is_refused(evidence_root, name, oth
     path, expected = folder(evidence_root, name)
     body = (evidence_root / "snp" / "crls" / other).read_bytes()
     case = case_of(path, expected).with_body("crl-1", body)
-    assert given(case.outcomes()) == {"snp.certificates.revocation": reason}
+    assert given(judge(case)) == {"snp.certificates.revocation": reason}
 
 
 def test_snp_genuine_certificates_read_as_the_library_reads_them(evidence_root):
@@ -277,11 +278,11 @@ def test_snp_flipped_bit_of_a_genuine_report_is_never_a_pass(evidence_root):
     path, expected = folder(evidence_root, "microsoft-milan-v3")
     case = case_of(path, expected)
     body = (path / "report.bin").read_bytes()
-    assert given(case.outcomes()) == {}
+    assert given(judge(case)) == {}
     for offset in range(len(body)):
         flipped = bytearray(body)
         flipped[offset] ^= 1 << offset % 8
-        found = given(case.with_body("report-1", bytes(flipped)).outcomes())
+        found = given(judge(case.with_body("report-1", bytes(flipped))))
         assert found, offset
 
 

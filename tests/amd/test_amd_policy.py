@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.amd.snp_case import SnpCase, simulated
+from fixtures.snp_case import SnpCase, simulated
+from tests.amd.snp_judged import judge
 from verify.amd.report import COMPONENTS, GUEST_FLAGS, PLATFORM_FLAGS, VERSIONS, Product, SigningKey
 from verify.amd.snp import IDENTITY_FIELDS, PINNED_FIELDS, pinned_values
 from verify.checks.snp import VerifiedSnpReports
@@ -26,7 +27,7 @@ def test_amd_policy_fields_have_the_lengths_of_the_report():
 
 
 def verified(case: SnpCase) -> VerifiedSnpReports:
-    fact = case.outcomes()["snp.report.signature"].fact
+    fact = judge(case)["snp.report.signature"].fact
     assert isinstance(fact, VerifiedSnpReports)
     return fact
 

@@ -169,8 +169,15 @@ def _signed_by(issuer: Certificate, tbs: bytes, signature: bytes) -> Signed:
     return found
 
 
-def _pinned_root(product: Product, roots: TrustedRoots) -> Authority | None:
-    """Find the trusted ARK of a product among those whose DER the trust store holds."""
+def _issuing_root(
+    intermediate: Authority, product: Product, roots: TrustedRoots
+) -> Authority | None:
+    """Find the trusted ARK of a product that an intermediate names, where the bundle has no root.
+
+    Several may bear one name (a simulated one beside AMD's): the one that signed is preferred.
+    """
+    named: Authority | None = None
+    child = intermediate.certificate
     for data in roots.values():
         if data is None:
             continue
@@ -178,21 +185,26 @@ def _pinned_root(product: Product, roots: TrustedRoots) -> Authority | None:
             root = read_authority(parse_certificate(data))
         except FormatError:
             continue  # a trusted certificate of another shape is no ARK
-        if root.certificate.common_name == f"ARK-{product.value}":
+        issuer = root.certificate
+        if issuer.common_name != f"ARK-{product.value}" or issuer.subject != child.issuer:
+            continue
+        if _signed_by(issuer, child.tbs, child.signature) is Signed.YES:
             return root
-    return None
+        named = named or root
+    return named
 
 
 def _trusted_root(found: CertificateSet, roots: TrustedRoots) -> Authority:
     product = found.leaf.product
     if found.root is None:
-        pinned = _pinned_root(product, roots)
+        pinned = _issuing_root(found.intermediate, product, roots)
         if pinned is None:
             raise ChainRefused(
                 "root",
                 Reason.SNP_CHAIN_ROOT_NOT_TRUSTED,
-                "no root in the bundle, and none of this product in the trust store",
-                expected=f"ARK-{product.value}",
+                "no root in the bundle, and none in the trust store that the intermediate names",
+                got=found.intermediate.certificate.common_name,
+                expected=f"a trusted ARK-{product.value} that issued it",
             )
         return pinned
     digest = found.root.certificate.sha256
