@@ -50,6 +50,7 @@ _SLICE: Final = limits.MIB
 _BOM: Final = b"\xef\xbb\xbf"
 _BLANK: Final = b" \t\r\n"
 _STRING: Final = re.compile(rb'"[^"]*"')
+_LONG_TOKEN: Final = re.compile(rb"[^\[\]{},:']{%d}" % (limits.NUMBER_TOKEN + 1))
 _ONLY_STRUCTURE: Final = bytes(set(range(256)) - set(b"[]{}"))
 _AS_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -136,7 +137,7 @@ def _balanced_within(brackets: bytes, limit: int) -> bool:
 
 
 def _scan(data: bytes, depth: int) -> None:
-    """Bound nesting and count before anything is built. Says nothing about the grammar.
+    """Bound nesting, count and tokens before anything is built; the grammar is left to the parser.
 
     Whatever the grammar refuses later was still counted up to that place: outside strings the
     scanner sees every bracket and comma the parser can see.
@@ -150,6 +151,8 @@ def _scan(data: bytes, depth: int) -> None:
         tight = bare.translate(None, _BLANK)
         if not tight:
             continue
+        if _LONG_TOKEN.search(tight):
+            raise JsonError(0, f"a word or number of more than {limits.NUMBER_TOKEN} characters")
         seam = last + tight[:1]
         empties += tight.count(b"[]") + tight.count(b"{}") + (seam in (b"[]", b"{}"))
         last = tight[-1:]
