@@ -470,7 +470,6 @@ def beacon(inputs: Inputs, facts: Facts) -> Outcome[Beacons]:
 
 BRACKET_REASONS: Final = frozenset(
     (
-        Reason.SESSION_IMPORTED,
         Reason.TIME_CAPTURE_TOO_LONG,
         Reason.TIME_CLAIMED_ONLY,
         Reason.TIME_EXCHANGE_OUTSIDE_CAPTURE,
@@ -500,18 +499,14 @@ def _outside(exchange: Exchange, start: datetime, end: datetime) -> bool:
 def _claims(inputs: Inputs, statement: Statement, tally: Tally) -> None:
     """Judge the claimed interval by itself."""
     rules, capture = inputs.policy, statement.capture
-    if capture.mode == "import":
-        if rules.session.allow_import:
-            text = "put together from a recording that the signer did not make: times are its own"
-            tally.note(Reason.SESSION_IMPORTED, text, _MODE)
-        else:
-            tally.find(
-                Reason.TIME_IMPORT_NOT_ALLOWED,
-                _MODE,
-                what="put together from a recording; the policy wants a live capture",
-                got="import",
-                expected="live",
-            )
+    if capture.mode == "import" and not rules.session.allow_import:
+        tally.find(
+            Reason.TIME_IMPORT_NOT_ALLOWED,
+            _MODE,
+            what="put together from a recording; the policy wants a live capture",
+            got="import",
+            expected="live",
+        )
     span = capture.ended_at - capture.started_at
     if span > timedelta(seconds=rules.time.max_capture_s):
         tally.find(
