@@ -559,14 +559,11 @@ def root_crl(inputs: Inputs, facts: Facts) -> Outcome[TrustedRoots]:
             certificate = judge_root(der, at)
             if not lists:
                 continue
-            best, fault = try_crls([body for _, body in lists], certificate, at, ROOT_CRL)
-            if best is None:
-                if fault is not None:
-                    document = evidence.document(lists[fault[0]][0].id)
-                    faults.append((der, fault[1], document))
-                continue
-            index, crl = best
+            index, crl = try_crls([body for _, body in lists], certificate, at, ROOT_CRL)
             document = evidence.document(lists[index][0].id)
+            if not isinstance(crl, RevocationList):
+                faults.append((der, crl, document))
+                continue
             judge_root_standing(certificate, crl)
         except (FormatError, Refused) as error:
             faults.append((der, error, document))
@@ -824,20 +821,19 @@ def pck_revocation(inputs: Inputs, facts: Facts) -> Outcome[PckStandings]:  # no
     seen: set[tuple[str, Reason | None]] = set()
     for quote_id, platform in facts.get("tdx.pck.chain", Platforms).for_quote.items():
         chain = platform.chain
-        best, fault = try_crls([body for _, body in lists], chain.authority, at, PCK_CRL)
-        if best is None:
-            if fault is not None:
-                artifact = lists[fault[0]][0]
-                if (artifact.id, fault[1].reason) not in seen:
-                    seen.add((artifact.id, fault[1].reason))
-                    document = evidence.document(artifact.id)
-                    _record(tally, fault[1], document, Reason.TDX_PCK_CRL_MALFORMED)
+        if not lists:
             for gap in absent:
                 _gap(tally, gap)
-            if fault is None and not absent:
+            if not absent:
                 _missing(tally, "PCK CRL", quote_id)
             continue
-        crl = best[1]
+        index, crl = try_crls([body for _, body in lists], chain.authority, at, PCK_CRL)
+        if not isinstance(crl, RevocationList):
+            artifact = lists[index][0].id
+            if (artifact, crl.reason) not in seen:
+                seen.add((artifact, crl.reason))
+                _record(tally, crl, evidence.document(artifact), Reason.TDX_PCK_CRL_MALFORMED)
+            continue
         root = next(r for r in roots.roots if r.certificate is chain.root)
         try:
             judge_pck_standing(chain, root.crl, crl)
@@ -1024,30 +1020,37 @@ def attributes(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
         if body.report_type is not ReportType.SGX:
             for name, reason in _RULED:
                 rule = rules.fields[name]
-                match fit(rule, body[name]):
-                    case Fit.DIFFERS:
-                        tally.find(
-                            reason,
-                            verified.pointer(name),
-                            what=f"{name} of {quote_id}",
-                            got=body[name].hex(),
-                            expected=wanted(rule),
-                        )
-                    case Fit.NO_REFERENCE:
-                        tally.find(
-                            Reason.REFERENCE_MISSING,
-                            Pointer(document="policy", path=f"/tdx/fields/{name}"),
-                            what=f"the policy gives no value of {name}",
-                            got=body[name].hex(),
-                        )
-                    case Fit.MET | Fit.ELSEWHERE:
-                        pass
+                judged = fit(rule, body[name])
+                if judged is Fit.DIFFERS:
+                    tally.find(
+                        reason,
+                        verified.pointer(name),
+                        what=f"{name} of {quote_id}",
+                        got=body[name].hex(),
+                        expected=wanted(rule),
+                    )
+                elif judged is Fit.NO_REFERENCE:
+                    tally.find(
+                        Reason.REFERENCE_MISSING,
+                        Pointer(document="policy", path=f"/tdx/fields/{name}"),
+                        what=f"the policy gives no value of {name}",
+                        got=body[name].hex(),
+                    )
         items.append(quote_id)
         tally.match(quote_id)
     return tally.outcome(Affirmed(items=tuple(items)))
 
 
 # --- row 29 ---------------------------------------------------------------------------------------
+
+
+def _pck_crl(
+    lists: Sequence[tuple[Artifact, bytes]], chain: PckChain, at: datetime
+) -> tuple[RevocationList, bytes] | None:
+    if not lists:
+        return None
+    index, crl = try_crls([body for _, body in lists], chain.authority, at, PCK_CRL)
+    return (crl, lists[index][1]) if isinstance(crl, RevocationList) else None
 
 
 def second_engine(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: ARG001
@@ -1073,18 +1076,18 @@ def second_engine(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: A
         root = next(r for r in roots if r.certificate is verified.chain.root)
         info, identity = infos[quote_id], identities[quote_id]
         # `tdx.pck.revocation` is not a need of this check: its list is chosen again.
-        best, _ = try_crls([body for _, body in lists], verified.chain.authority, at, PCK_CRL)
-        if best is None:
+        found = _pck_crl(lists, verified.chain, at)
+        if found is None:
             _missing(tally, "PCK CRL for the second engine", quote_id)
             continue
-        index, pck_crl = best
+        pck_crl, pck_crl_body = found
         ours = results[quote_id].status.value
         opinion = second_opinion(
             evidence.body(quote_id),
             OneOfEach(
                 tcb_info=info.recorded.answer,
                 qe_identity=identity.recorded.answer,
-                pck_crl=lists[index][1],
+                pck_crl=pck_crl_body,
                 root_crl=root.crl_body,
                 chain=verified.chain,
                 pck_chain=recorded[quote_id].recorded,

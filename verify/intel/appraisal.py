@@ -139,36 +139,35 @@ def select(candidates: Sequence[A], judge: Callable[[A], B], what: str) -> list[
 
 def try_crls(
     bodies: Sequence[bytes], issuer: Certificate, at: datetime, codes: ListCodes
-) -> tuple[tuple[int, RevocationList] | None, tuple[int, FormatError | Refused] | None]:
+) -> tuple[int, RevocationList | FormatError | Refused]:
     """Rule A for revocation lists: by issuer, in force at ``at``, the latest.
 
-    Returns the chosen list with its position, and the failure to report if there is none.
+    ``bodies`` is not empty. Returns a position with the list chosen, or with the failure to report.
     """
     best: tuple[int, RevocationList] | None = None
-    fault: tuple[int, FormatError | Refused] | None = None
+    faults: list[tuple[int, FormatError | Refused]] = []
     for index, body in enumerate(bodies):
         try:
             found = judge_crl(body, issuer, at, codes)
         except (FormatError, Refused) as error:
-            # A list of the other authority stands beside ours in a mixed fleet: it says less.
-            says_less = error.reason is codes.issuer_mismatch
-            if fault is None or (fault[1].reason is codes.issuer_mismatch and not says_less):
-                fault = index, error
+            faults.append((index, error))
             continue
         if best is None or found.this_update > best[1].this_update:
             best = index, found
-    return best, fault
+    # A list of the other authority stands beside ours in a mixed fleet: its failure says less.
+    telling = [fault for fault in faults if fault[1].reason is not codes.issuer_mismatch]
+    return best or (telling or faults)[0]
 
 
 def _select_crl(
     bodies: Sequence[bytes], issuer: Certificate, at: datetime, codes: ListCodes
 ) -> RevocationList:
-    best, fault = try_crls(bodies, issuer, at, codes)
-    if best is not None:
-        return best[1]
-    if fault is None:
+    if not bodies:
         raise missing("revocation list")
-    raise fault[1]
+    _, found = try_crls(bodies, issuer, at, codes)
+    if not isinstance(found, RevocationList):
+        raise found
+    return found
 
 
 # --- the whole procedure ------------------------------------------------------------------------
@@ -220,8 +219,7 @@ class _Run:
 
     def window(self, start: datetime, end: datetime | None) -> None:
         self.starts.append(start)
-        if end is not None:
-            self.ends.append(end)
+        self.ends.append(end or start)
 
 
 def _select_tcb_info(
@@ -268,13 +266,10 @@ def claimed_fmspc(quote: Quote, recorded: bytes | None) -> bytes | None:
     """Read the FMSPC of the chain as it stands, unverified: it only steers which item to choose."""
     try:
         blocks = split_pem(pck_chain_text(quote, recorded))
-        leaf = load_certificate(blocks[0])
-        if len(blocks) < 2:
-            return None
-        authority = load_certificate(blocks[1])
+        leaf, authority = load_certificate(blocks[0]), load_certificate(blocks[-2])
         platform = has_common_name(authority, CN_PLATFORM)
         return sgx_extension(leaf, CaKind.PLATFORM if platform else CaKind.PROCESSOR).fmspc
-    except (FormatError, Refused):
+    except (FormatError, Refused, IndexError):
         return None
 
 

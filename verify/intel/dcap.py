@@ -670,8 +670,6 @@ def evaluate_tcb(
     current: Evaluation | None = None
     current_svn = quote.body.find("tee_tcb_svn2")
     if current_svn is not None:
-        if current_svn[1] == 0:
-            _module_reference(info, current_svn)
         current = _evaluate(current_svn, info, extension, qe_level)
     if TcbStatus.REVOKED in (launch.status, None if current is None else current.status):
         raise Refused(
