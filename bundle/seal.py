@@ -10,13 +10,14 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from bundle.assemble import Frozen
 from bundle.keys import Signer, key_id
-from verify.engine.errors import UsageError
+from verify.engine.errors import FormatError, MalformedInput, UsageError
 
 MEDIA_TYPE: Final = "application/vnd.teebundle.evidence.v1+json"
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
@@ -119,6 +120,51 @@ def assemble_file(frozen: Frozen, signers: Sequence[Signer]) -> bytes:
             "renewals": [],
         }
     )
+
+
+def _read_back(data: bytes, signers: Sequence[Signer]) -> None:
+    """Read what is about to be written with the shipped reader, as an auditor would.
+
+    Container, schemas, signatures, Statement, digests, framing, derivations, absences: rows 1 to 8
+    without a policy. Raises `SealError`, naming the first thing that is wrong: a bug of the caller.
+    """
+    # the reader is the verifier itself; importing it costs more than writing a key pair
+    from verify.checks.container import derive_all  # noqa: PLC0415
+    from verify.checks.opening import stored_evidence  # noqa: PLC0415
+    from verify.crypto.ecdsa import Signed  # noqa: PLC0415
+    from verify.crypto.signatures import load_signer_key, signed  # noqa: PLC0415
+    from verify.wire.container import read_bundle  # noqa: PLC0415
+    from verify.wire.statement import read_statement, statement_faults  # noqa: PLC0415
+
+    try:
+        bundle = read_bundle(data)
+        envelope_read = bundle.statement.envelope
+        found = read_statement(envelope_read.payload)
+        keys = {key_id(signer.spki()): load_signer_key(signer.spki()) for signer in signers}
+    except (MalformedInput, FormatError) as error:
+        message = f"what was sealed does not read back: {error}; nothing was written"
+        raise SealError(message) from error
+    for signature in envelope_read.signatures:
+        made = signed(keys[signature.keyid], signature.sig, envelope_read.signed)
+        if made is not Signed.YES:
+            message = f"the signature of {signature.keyid} does not verify; nothing was written"
+            raise SealError(message)
+    faults = [fault.what for fault in statement_faults(found, frozenset(keys))]
+    faults += [
+        f"blob {digest} is not what lies under that digest"
+        for digest, blob in bundle.blobs.items()
+        if isinstance(blob, bytes) and "sha256:" + sha256(blob).hexdigest() != digest
+    ]
+    evidence, derived_faults = derive_all(stored_evidence(bundle, found.statement))
+    faults += [fault.what for fault in derived_faults]
+    faults += [
+        f"{artifact.id} has no bytes"
+        for artifact in found.statement.artifacts
+        if artifact.id not in evidence.bodies
+    ]
+    if faults:
+        message = f"what was sealed contradicts itself: {faults[0]}; nothing was written"
+        raise SealError(message)
 
 
 def seal(frozen: Frozen, signers: Sequence[Signer], *, secrets: Iterable[str] = ()) -> bytes:

@@ -8,17 +8,12 @@ from __future__ import annotations
 
 from verify.checks.container import body_of, derive_all
 from verify.wire.container import UnverifiedBundle
-from verify.wire.model import ArtifactState, Evidence
+from verify.wire.model import ArtifactState, Evidence, Statement
 from verify.wire.statement import read_statement
 
 
-def open_evidence(bundle: UnverifiedBundle) -> Evidence:
-    """Return the Statement of a bundle and the bytes that lie under its digests, unverified.
-
-    Derivations that fail leave their artifact without bytes. Raises MalformedInput or FormatError
-    where the payload is no Statement.
-    """
-    statement = read_statement(bundle.statement.envelope.payload).statement
+def stored_evidence(bundle: UnverifiedBundle, statement: Statement) -> Evidence:
+    """Return the bytes that lie under the digests of a Statement, unverified, nothing derived."""
     withheld = {entry.artifact for entry in bundle.redactions}
     bodies: dict[str, bytes] = {}
     states: dict[str, ArtifactState] = {}
@@ -33,5 +28,15 @@ def open_evidence(bundle: UnverifiedBundle) -> Evidence:
             states[artifact.id] = ArtifactState.WITHHELD
         else:
             states[artifact.id] = ArtifactState.MISSING
-    evidence, _faults = derive_all(Evidence(statement=statement, bodies=bodies, states=states))
+    return Evidence(statement=statement, bodies=bodies, states=states)
+
+
+def open_evidence(bundle: UnverifiedBundle) -> Evidence:
+    """Return the Statement of a bundle and the bytes that lie under its digests, unverified.
+
+    Derivations that fail leave their artifact without bytes. Raises MalformedInput or FormatError
+    where the payload is no Statement.
+    """
+    statement = read_statement(bundle.statement.envelope.payload).statement
+    evidence, _faults = derive_all(stored_evidence(bundle, statement))
     return evidence
