@@ -609,6 +609,21 @@ def test_header_of_the_same_exchange_joins_body_and_chain():
     assert first_bad(judge(bundle(listed, origins=origins), rows=CHAIN_ROWS)) is None
 
 
+def test_body_alone_in_its_exchange_takes_the_chain_beside_it():
+    origins = {"tcb-info": FromExchange(exchange="x1")}
+    evidence = bundle(items(shot(pki.BASE)), origins=origins)
+    assert first_bad(judge(evidence, rows=CHAIN_ROWS)) is None
+
+
+def test_binding_without_exactly_one_chain_leaves_every_chain_to_be_tried():
+    listed = [*_two_signers(), ("chain-3", "intel.tcb-info-chain", b"not a chain")]
+    bindings = [
+        belongs("collateral-for", "quote-1", "tcb-info"),
+        belongs("collateral-for", "quote-2", "tcb-info-2", "chain-1", "chain-2"),
+    ]
+    assert first_bad(judge(bundle(listed, bindings), rows=CHAIN_ROWS)) is None
+
+
 def test_origin_that_names_nothing_is_no_exchange():
     listed = items(shot(pki.BASE))
     origins = {"tcb-info": FromArtifact(artifact="gone", steps=())}
@@ -678,9 +693,7 @@ def test_recorded_chain_withheld_blocks():
 # --- anchors --------------------------------------------------------------------------------
 
 
-def test_two_anchors_the_one_with_a_list_is_used(evidence_root):
-    real = (evidence_root / "tdx" / "dcapqvl-tdx-v4" / "collateral.json").parent
-    assert real.exists()
+def test_two_anchors_the_one_with_a_list_is_used():
     evil = replace(pki.ROOT, label="other root", issuer_key="other root").der()
     outcomes = judge(
         bundle(items(shot(pki.BASE))),
@@ -700,6 +713,27 @@ def test_two_anchors_failing_the_one_the_evidence_ends_in_is_spoken_of():
         rows=CHAIN_ROWS,
     )
     assert first_bad(outcomes) == ("tdx.root_crl", "tdx.root_crl.expired")
+
+
+def test_two_anchors_failing_and_no_readable_chain_the_first_is_spoken_of():
+    expired = KILLS["tdx.root_crl.expired"].build()
+    listed = items(replace(expired, quote=quote(cert_type=1, cert_data=bytes(36)).quote))
+    evil = replace(pki.ROOT, label="other root", issuer_key="other root").der()
+    outcomes = judge(
+        bundle(listed),
+        anchors=[anchor(evil, "other"), anchor(pki.BASE.anchor)],
+        rows=CHAIN_ROWS,
+    )
+    assert first_bad(outcomes) == ("tdx.root_crl", "tdx.root_crl.signature_invalid")
+
+
+@pytest.mark.parametrize("code", ["tdx.tcb_info.expired", "tdx.pck_crl.expired"])
+def test_fault_of_a_shared_item_is_said_once_for_all_quotes(code):
+    kill = KILLS[code]
+    subject = kill.build()
+    listed = [*items(subject), ("quote-2", "tdx.quote", subject.quote)]
+    outcomes = judge(bundle(listed), rows=CHAIN_ROWS)
+    assert len(outcomes[kill.check].findings) == 1
 
 
 def test_no_anchor_that_counts_is_a_rejection():

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fixtures.intel_cases import GOOD, KILLS, appraised, collateral
+from fixtures import intel_pki as pki
+from fixtures.intel_cases import GOOD, KILLS, appraised, collateral, world
 from verify.engine.reason import ReasonClass
 from verify.intel.appraisal import Appraisal, Collateral
 from verify.intel.dcap import PCK_CRL, ROOT_CRL, read_crl
-from verify.intel.second_engine import OneOfEach, expected_to_differ, installed, second_opinion
+from verify.intel.second_engine import (
+    OneOfEach,
+    engine_json,
+    expected_to_differ,
+    installed,
+    second_opinion,
+)
 
 LISTED = json.loads((Path(__file__).parent / "divergences.json").read_text())
 
@@ -123,3 +131,41 @@ def test_rejected_simulation_is_rejected_there_or_listed(code):
     opinion = opinion_of(subject.quote, recorded, found, subject.anchor)
     listed = LISTED["rejected here, accepted there"]["simulated"]
     assert (opinion.status is not None) is (code in listed), opinion
+
+
+def test_levels_in_another_order_are_a_known_difference():
+    turned = pki.qe_identity()
+    turned["tcbLevels"] = turned["tcbLevels"][::-1]
+    subject = world(qe_identity_inner=turned)
+    found = appraised(subject)
+    assert found.tcb.status.value == "UpToDate"
+    assert explained(found, collateral(subject)) == (
+        "module and QE levels are taken in file order there"
+    )
+
+
+def test_body_the_engine_cannot_be_given_is_its_rejection():
+    subject = GOOD["baseline"][1]()
+    found = appraised(subject)
+    recorded = collateral(replace(subject, tcb_info=b"{}"))
+    assert opinion_of(subject.quote, recorded, found, subject.anchor).status is None
+
+
+def test_recorded_chain_is_handed_over_too():
+    subject = world(quote_spec=pki.QuoteSpec(cert_type=2, cert_data=bytes(276)))
+    subject = replace(subject, pck_chain=pki.BASE.pck_chain)
+    found = appraised(subject)
+    assert found.code is None
+    given = json.loads(
+        engine_json(
+            OneOfEach(
+                tcb_info=collateral(subject).tcb_info[0],
+                qe_identity=collateral(subject).qe_identity[0],
+                pck_crl=subject.pck_crl,
+                root_crl=subject.root_crl,
+                chain=found.chain,
+                pck_chain=subject.pck_chain,
+            )
+        )
+    )
+    assert given["pck_certificate_chain"] == pki.BASE.pck_chain.decode()
