@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -18,7 +18,7 @@ from verify.cli.console import (
     run_app,
     show_version,
 )
-from verify.cli.guard import guarded
+from verify.cli.guard import guarded, leave
 from verify.cli.output import colour_wanted, say
 from verify.cli.verification import verify_words
 from verify.engine.errors import UsageError
@@ -31,8 +31,13 @@ policy_app = new_app("Policies: write one from a default, check one.")
 app.add_typer(policy_app, name="policy")
 
 
-def main() -> int:
-    """Run the command line and return the exit code (verification.md 8)."""
+def main() -> NoReturn:
+    """Run `teebundle` as a program: ends the process with the exit code."""
+    leave(call)
+
+
+def call() -> int:
+    """Run the command line on `sys.argv` and return the exit code (verification.md 8)."""
     words = sys.argv[1:]
     return guarded(lambda: run(words), words)
 

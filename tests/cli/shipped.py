@@ -26,7 +26,7 @@ GOOD: Final = ("verify", str(BUNDLE), *JUDGED)
 VALIDATOR: Final = jsonschema.Draft202012Validator(
     json.loads((ROOT / "schemas" / "report.v1.schema.json").read_text(encoding="utf-8"))
 )
-ENTRY: Final = "import sys; from {module} import main; sys.exit(main())"
+ENTRY: Final = "from {module} import main; main()"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def call(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     *words: str,
-    main: Callable[[], int] = verify.cli.main,
+    main: Callable[[], int] = verify.cli.call,
 ) -> Said:
     """Run the command line in this process."""
     monkeypatch.setattr(sys, "argv", ["teebundle-verify", *words])

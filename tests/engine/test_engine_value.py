@@ -164,3 +164,33 @@ def test_value_replace_here_and_by_the_standard_library() -> None:
     assert replace(built, x=5).total == 7
     assert dataclasses.replace(built, x=5) == Point(x=5)  # type: ignore[type-var]
     assert [f.name for f in dataclasses.fields(Pair(1))] == ["left", "right"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [{}, {"x": 1, "nothing": 2}, {"x": 1, "total": 3}])
+def test_value_many_instances_are_built_alike_and_wrong_calls_refused_at_any_time(
+    wrong: dict[str, int],
+) -> None:
+    @value
+    class Fresh:
+        """Never built before."""
+
+        x: int
+        y: list[int] = field(default_factory=list)
+        total: int = field(init=False, default=0)
+
+    built = [Fresh(x=1) for _ in range(20)]
+    assert set(map(repr, built)) == {
+        ("test_value_many_instances_are_built_alike_and_wrong_calls_"
+        "refused_at_any_time.<locals>.Fresh(x=1, y=[], total=0)")
+    }
+    assert len({id(one.y) for one in built}) == 20
+    with pytest.raises(TypeError, match=r"Fresh\.__init__"):
+        Fresh(**wrong)
+
+    @value
+    class Untouched(Fresh):
+        """Refused at its first instance."""
+
+    with pytest.raises(TypeError, match=r"Untouched\.__init__"):
+        Untouched(**wrong)
+    assert Untouched(x=2).x == 2

@@ -8,12 +8,18 @@ and prints help: it costs as much as the verification.
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
-from verify.cli.guard import guarded
+from verify.cli.guard import guarded, leave
 
 
-def main() -> int:
-    """Run the command line and return the exit code (verification.md 8)."""
+def main() -> NoReturn:
+    """Run `teebundle-verify` as a program: ends the process with the exit code."""
+    leave(call)
+
+
+def call() -> int:
+    """Run the command line on `sys.argv` and return the exit code (verification.md 8)."""
     words = sys.argv[1:]
     return guarded(lambda: run(words), words)
 

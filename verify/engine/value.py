@@ -132,12 +132,55 @@ def _constructor(kind: type) -> Callable[..., None]:
     return space["__init__"]
 
 
+_UNCOMPILED: Final = 8
+"""How many instances of a class are built field by field before its constructor is compiled."""
+
+
 def _first_init(self: object, *positional: object, **named: object) -> None:
+    """Build an instance field by field; after a few, compile the constructor and use that.
+
+    Most classes have a handful of instances in one verification, fewer than compiling is worth.
+    """
     kind = type(self)
+    left = _built.get(kind, _UNCOMPILED)
+    if left and not positional:
+        _built[kind] = left - 1
+        if _build(self, kind, named):
+            return
     constructor = _constructor(kind)
     constructor.__qualname__ = f"{kind.__qualname__}.__init__"
     type.__setattr__(kind, "__init__", constructor)
     constructor(self, *positional, **named)
+
+
+_built: Final[dict[type, int]] = {}
+
+
+def _build(self: object, kind: type, named: dict[str, object]) -> bool:
+    """Set every field from ``named``; False, with nothing done, where the call is not exact.
+
+    The compiled constructor then tells what is wrong in the words everybody knows.
+    """
+    left = len(named)
+    found: list[tuple[str, object]] = []
+    for f in fields_of(kind):
+        if f.init and f.name in named:
+            found.append((f.name, named[f.name]))
+            left -= 1
+        elif f.default_factory is not None:
+            found.append((f.name, f.default_factory()))
+        elif f.default is not MISSING:
+            found.append((f.name, f.default))
+        elif f.init:
+            return False
+    if left:
+        return False
+    for name, given in found:
+        object.__setattr__(self, name, given)
+    after = getattr(self, "__post_init__", None)
+    if after is not None:
+        after()
+    return True
 
 
 class _StandardFields:
