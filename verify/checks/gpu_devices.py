@@ -154,11 +154,16 @@ def record_gone(tally: Tally, error: ArtifactUnavailable) -> None:
     )
 
 
-def believed_digests(inputs: Inputs, facts: Facts, purpose: Purpose) -> frozenset[bytes]:
-    """Return the SHA-256 digests of the anchors that count for a purpose at the instant judged."""
+def believed_digests(
+    inputs: Inputs, facts: Facts, purpose: Purpose, *, at: datetime | None = None
+) -> frozenset[bytes]:
+    """Return the SHA-256 digests of the anchors that count for a purpose.
+
+    ``at``: the instant at which they must be in force; None: the instant judged.
+    """
     anchors = inputs.trust.anchors(
         purpose,
-        at=facts.get("time.as_of", AsOfInstant).instant,
+        at=facts.get("time.as_of", AsOfInstant).instant if at is None else at,
         accept_added=inputs.policy.trust.accept_added,
     )
     return frozenset(bytes.fromhex(anchor.sha256) for anchor in anchors)

@@ -9,7 +9,7 @@ Source: verification.md 3 (rows 73 to 75), 3.3, 11; nvidia.md 10.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
@@ -231,7 +231,7 @@ def _read(inputs: Inputs, facts: Facts, one: NrasExchange, tally: Tally) -> Read
         keys,
         None if request is None else len(request.entries),
         service.TokenRules(
-            pins=believed_digests(inputs, facts, Purpose.NRAS_INTERMEDIATE),
+            pins=believed_digests(inputs, facts, Purpose.NRAS_INTERMEDIATE, at=_issued_at(answer)),
             versions=rules.claims_versions,
             received_at=one.received_at,
             as_of=at.instant,
@@ -255,6 +255,12 @@ def _read(inputs: Inputs, facts: Facts, one: NrasExchange, tally: Tally) -> Read
         )
     tally.match(one.answer.id)
     return ReadExchange(exchange=one, answer=answer, request=request)
+
+
+def _issued_at(answer: service.Answer) -> datetime | None:
+    """Return when the overall token says it was issued: tokens are judged at their own time."""
+    issued = answer.issued_at
+    return None if issued is None else datetime.fromtimestamp(issued, tz=UTC)
 
 
 def _once(found: Sequence[Refused]) -> Iterator[Refused]:
