@@ -319,7 +319,14 @@ def split_pem(text: bytes, *, limit: int = 8) -> tuple[bytes, ...]:
 _CRL_BLOCK: Final = re.compile(
     rb"[ \t\r\n]*-----BEGIN X509 CRL-----([A-Za-z0-9+/= \t\r\n]+)-----END X509 CRL-----[ \t\r\n]*"
 )
-_HEX_TEXT: Final = re.compile(rb"[ \t\r\n]*((?:[0-9A-Fa-f]{2})+)[ \t\r\n]*")
+_HEX_TEXT: Final = re.compile(rb"[ \t\r\n]*([0-9A-Fa-f]+)[ \t\r\n]*")
+
+
+def _from_hex(body: bytes) -> bytes | None:
+    digits = _HEX_TEXT.fullmatch(body)
+    if digits is None or len(digits.group(1)) % 2:
+        return None
+    return binascii.a2b_hex(digits.group(1))
 
 
 def recorded_crl_der(body: bytes) -> bytes:
@@ -327,13 +334,12 @@ def recorded_crl_der(body: bytes) -> bytes:
 
     Recognised in that order. Raises FormatError. Source: tdx.md 4.3.
     """
+    # "0" is 0x30, so text is looked for first: no DER list is made of hexadecimal digits alone.
+    from_text = _from_hex(body)
+    if from_text is not None:
+        return from_text
     if body[:1] == b"\x30":
-        digits = _HEX_TEXT.fullmatch(body)
-        # "0" is 0x30: hexadecimal text of a SEQUENCE starts with "30", DER with 0x30 and a length.
-        return body if digits is None else bytes.fromhex(digits.group(1).decode("ascii"))
-    digits = _HEX_TEXT.fullmatch(body)
-    if digits is not None:
-        return bytes.fromhex(digits.group(1).decode("ascii"))
+        return body
     block = _CRL_BLOCK.fullmatch(body)
     if block is None:
         raise FormatError(0, "neither DER, hexadecimal text nor PEM")
