@@ -16,13 +16,19 @@ from typing import Final
 from verify.checks.inputs import Inputs
 from verify.checks.signers import JudgedSigner, SignerRules, SignerState, fault_of
 from verify.engine.check import Facts
-from verify.engine.errors import FormatError, MalformedInput, Refused
+from verify.engine.errors import FormatError, Refused
 from verify.engine.outcome import Affirmed, Outcome, Pointer
 from verify.engine.reason import Reason
 from verify.engine.tally import Tally
 from verify.engine.value import value
 from verify.trust.anchor import Purpose
-from verify.wire.attachments import Custody, ReadAttachment, Removed, read_attachment
+from verify.wire.attachments import (
+    Custody,
+    ReadAttachment,
+    Removed,
+    named_digests,
+    read_attachment,
+)
 from verify.wire.container import External
 from verify.wire.derive import Body
 from verify.wire.limits import SALT
@@ -284,14 +290,8 @@ def _named_by_attachments(inputs: Inputs) -> tuple[frozenset[str], frozenset[str
     every: set[str] = set()
     accepted: set[str] = set()
     rules = _attachment_rules(inputs)
-    for index, record in enumerate(inputs.bundle.attachments):
-        try:
-            found = read_attachment(
-                record.envelope.payload, index, limit=inputs.bundle.limits.payload
-            )
-        except (MalformedInput, FormatError):
-            continue
-        digests = {artifact.digest for artifact in found.statement.artifacts}
+    for record in inputs.bundle.attachments:
+        digests = named_digests(record.envelope.payload, limit=inputs.bundle.limits.payload)
         every |= digests
         if any(signer.state is SignerState.ACCEPTED for signer in rules.judge(record)):
             accepted |= digests

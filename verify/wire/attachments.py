@@ -22,6 +22,7 @@ from verify.wire.statement import (
     read_extensions,
     read_subject,
 )
+from verify.wire.strict_json import parse_own
 
 _FAMILY: Final = "urn:teebundle:attachment:"
 _OWN_IDS: Final = ("request", "answer", "jwks", "report", "text")
@@ -161,3 +162,23 @@ def read_attachment(
             if isinstance(found, str) and name not in _OWN_IDS
         },
     )
+
+
+def named_digests(payload: bytes, *, limit: int = limits.DEFAULT.payload) -> frozenset[str]:
+    """Return the digests that the artifacts of a record name, whatever else may be wrong with it.
+
+    This only says whose a blob is, so it asks for no version and no schema; a payload that is not
+    JSON names nothing.
+    """
+    try:
+        found = parse_own(payload, limit=limit)
+    except FormatError:
+        return frozenset()
+    predicate = found.get("predicate") if isinstance(found, dict) else None
+    artifacts = predicate.get("artifacts") if isinstance(predicate, dict) else None
+    digests = (
+        entry.get("digest")
+        for entry in (artifacts if isinstance(artifacts, list) else ())
+        if isinstance(entry, dict)
+    )
+    return frozenset(digest for digest in digests if isinstance(digest, str))
