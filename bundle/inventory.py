@@ -22,6 +22,7 @@ from bundle.recording import RecordedExchange
 from verify.engine.errors import FormatError, Refused, UsageError
 from verify.families import shapes
 from verify.families.identity import Item, RecognisedAnswer, ReportObject
+from verify.families.members import Companion
 from verify.wire.derive import run_steps
 from verify.wire.strict_json import Json, parse_evidence
 
@@ -38,7 +39,6 @@ _RESPONSE_ROLES: Final[Mapping[str, str]] = {
     "chat": "http.response.body",
     "signature": "provider.signature",
     "receipt": "provider.receipt",
-    "key-config": "provider.key-config",
     "model-list": "provider.model-list",
     "rim": "nvidia.rim",
     "nras": "nras.answer",
@@ -153,6 +153,10 @@ def response_role(recorded: RecordedExchange) -> str:
         return _revocation_role(recorded)
     if purpose == "provenance":
         return _provenance_role(recorded)
+    if purpose == "key-config":
+        value = _json(recorded.response_body)
+        listed = isinstance(value, Mapping) and "instances" in value
+        return _OTHER if listed else "provider.key-config"
     return _RESPONSE_ROLES.get(purpose, _OTHER)
 
 
@@ -212,7 +216,7 @@ class _Listed:
 
     def id(self, item: Item) -> str:
         """Return the artifact id of an item."""
-        return self.ids[(item.role, *item.steps)]
+        return self.ids[(item.source or "", item.role, *item.steps)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +243,7 @@ class Inventory:
     _kept: list[_Kept] = field(default_factory=list)
     _answers: list[_Listed] = field(default_factory=list)
     _nonce_ids: dict[bytes, str] = field(default_factory=dict)
+    _derived: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def add(self, recorded: RecordedExchange, *, name: str = "") -> ExchangeIds:
         """Add one exchange and everything derived from it. ``name``: the file, for messages.
@@ -280,7 +285,9 @@ class Inventory:
         if not usable or recorded.response_body is None:
             return None
         try:
-            return shapes.read_answer(shapes.parse_answer(recorded.response_body), "")
+            return shapes.read_answer(
+                shapes.parse_answer(recorded.response_body), "", self._companions()
+            )
         except Refused as refused:
             if self.lenient:
                 return None
@@ -294,6 +301,16 @@ class Inventory:
             place = error.path if error.path is not None else f"byte {error.offset}"
             message = f"{name}: {place}: {error.what} ({error.reason})"
             raise UsageError(message) from error
+
+    def _companions(self) -> tuple[Companion, ...]:
+        """Return the documents recorded before that an answer may lean on."""
+        return tuple(
+            (kept.ids.response_body, found)
+            for kept in self._kept
+            if kept.recorded.purpose == "key-config"
+            and kept.ids.response_body is not None
+            and isinstance(found := _json(kept.recorded.response_body), Mapping)
+        )
 
     def _declare_nonce(self, recorded: RecordedExchange) -> None:
         value = nonce_of(recorded.url)
@@ -334,9 +351,16 @@ class Inventory:
     def _derive_items(self, answer: RecognisedAnswer, kept: _Kept, source: str) -> None:
         ids: dict[tuple[str, ...], str] = {}
         for item in answer.items:
-            ids[(item.role, *item.steps)] = self.assembly.derive(
-                source, role=item.role, steps=item.steps, media_type=item.media_type
+            key = (item.source or "", item.role, *item.steps)
+            known = self._derived.get(key) if item.source is not None else None
+            ids[key] = known or self.assembly.derive(
+                item.source or source,
+                role=item.role,
+                steps=item.steps,
+                media_type=item.media_type,
             )
+            if item.source is not None:
+                self._derived[key] = ids[key]
         self._answers.append(
             _Listed(answer=answer, exchange=kept.ids, recorded=kept.recorded, ids=ids)
         )
@@ -372,9 +396,8 @@ class Inventory:
             if nonce is not None:
                 bind("nonce-in-evidence", nonce=nonce, evidence=evidence)
             self._bind_collateral(evidence)
-        for item in listed.answer.items:
-            if item.role == "provider.signing-key" and item.pointer == report.pointer:
-                bind("key-in-evidence", key=listed.id(item), evidence=quote)
+        for item in report.keys:
+            bind("key-in-evidence", key=listed.id(item), evidence=quote)
         if report.tls_fingerprint is not None and report.pointer in ("", "/gateway_attestation"):
             bind("tls-in-evidence", exchange=listed.exchange.exchange, evidence=quote)
         for log in report.logs:
@@ -387,15 +410,25 @@ class Inventory:
             bind("code-in-evidence", code=listed.id(report.compose), evidence=quote)
         for evidence_item, chain in report.devices:
             bind("chain-for", evidence=listed.id(evidence_item), with_=[listed.id(chain)])
-        if report.devices:
-            bind(
-                "devices-share-nonce",
-                devices=[listed.id(evidence_item) for evidence_item, _ in report.devices],
-                evidence=quote,
-            )
+        devices = [listed.id(evidence_item) for evidence_item, _ in report.devices]
+        if devices:
+            bind("devices-share-nonce", devices=devices, evidence=quote)
+        if devices and listed.answer.shape == "tinfoil-v3":
+            bind("devices-in-evidence", devices=devices, evidence=quote)
+            if nonce is not None:
+                for device in devices:
+                    bind("nonce-in-evidence", nonce=nonce, evidence=device)
 
     def _bind_collateral(self, quote: str) -> None:
         """Join a quote with the newest recorded collateral of its platform."""
+        if quote in self.assembly.ids_of("snp.report"):
+            endorsements = self.assembly.ids_of("amd.vek", "amd.chain")
+            if endorsements:
+                self.assembly.bind("chain-for", evidence=quote, with_=list(endorsements))
+            lists = self.assembly.ids_of("amd.crl")
+            if lists:
+                self.assembly.bind("collateral-for", evidence=quote, with_=list(lists))
+            return
         platform = platform_of(self.assembly.body(quote))
         found: dict[str, list[str]] = {}
         for kept in self._kept:

@@ -155,6 +155,8 @@ def purpose_of(method: str, url: str) -> str:
         return "provenance"
     if path.endswith(_ATTESTATION_PATHS) or (method == "POST" and path.endswith("/attestation")):
         return "attestation"
+    if path.startswith("/e2e/instances/"):
+        return "key-config"
     if path.startswith("/chutes/") and path.endswith("/evidence"):
         return "attestation"
     if path.endswith(("/chat/completions", "/completion", "/completions", "/e2e/invoke")):

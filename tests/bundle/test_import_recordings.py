@@ -508,15 +508,37 @@ def test_a_real_recording_is_imported_whole_and_without_cookies(evidence_root, n
         assert {len(ids) for ids in by_quote.values()} == {7}
 
 
-@pytest.mark.parametrize(
-    "name", ["nanogpt_20260325_225022/deepseek-v3.2", "nanogpt_20260325_225022/llama3-3-70b"]
-)
-def test_a_real_recording_of_another_family_is_refused_and_named(evidence_root, name):
-    recording = read_recording(evidence_root / "captures" / name)
-    with pytest.raises(
-        UsageError, match=r"family not supported yet: (chutes-aggregated|tinfoil-v2)"
-    ):
-        drafted(recording)
+OTHERS = {
+    "chutes_zai-org_glm-5-tee_20260520_021819": ("chutes", 4, 32),
+    "nanogpt_20260325_225022/deepseek-v3.2": ("nanogpt", 5, 40),
+    "nanogpt_20260325_225022/llama3-3-70b": ("nanogpt", 1, 0),
+    "tinfoil_v3_direct_gemma4-31b_20260629_020805": ("tinfoil-v3", 1, 1),
+    "tinfoil_v3_cloud_llama3-3-70b_20260629_021249": ("tinfoil-v3", 1, 0),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_real_recording_of_another_family_is_imported_whole(evidence_root, name):
+    profile, cpus, gpus = OTHERS[name]
+    statement, _, frozen = statement_of(read_recording(evidence_root / "captures" / name))
+    everything = frozen.payload + b"".join(frozen.blobs.values())
+    assert b"_cfuvid" not in everything
+    assert statement.profile == profile
+    assert len(statement.of_role("tdx.quote", "snp.report")) == cpus
+    assert len(statement.of_role("nvidia.gpu-evidence")) == gpus
+    assert len(statement.bindings_of("key-in-evidence")) == (
+        cpus if "chutes" in name or gpus == 40 else 0
+    )
+
+
+def test_a_real_snp_report_is_joined_to_its_endorsements(evidence_root):
+    name = "tinfoil_v3_cloud_llama3-3-70b_20260629_021249"
+    statement, _, _ = statement_of(read_recording(evidence_root / "captures" / name))
+    (binding,) = statement.bindings_of("chain-for")
+    roles = {statement.artifact(item).role for item in binding.many("with")}
+    assert roles == {"amd.vek", "amd.chain"}
+    for role in ("release.digest", "release.manifest", "release.attestations"):
+        assert len(statement.of_role(role)) == 1
 
 
 def test_the_real_signed_chat_is_joined_to_the_attestation_of_its_signer(evidence_root):

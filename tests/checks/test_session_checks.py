@@ -732,12 +732,25 @@ def test_a_quote_without_a_declared_key_is_undeclared_where_demanded():
 
 
 def test_a_declared_key_of_another_report_is_false():
-    case = world(gateway()).bound()
-    swapped = {"key-1": case.bodies["key-2"], "key-2": case.bodies["key-1"]}
-    case.bodies.update(swapped)
+    def swap(predicate):
+        keys = [b for b in predicate["bindings"] if b["type"] == "key-in-evidence"]
+        gateway_key = next(b for b in keys if b["evidence"] == "quote-1")
+        model_key = next(b for b in keys if b["evidence"] == "quote-2")
+        gateway_key["key"], model_key["key"] = model_key["key"], gateway_key["key"]
+
+    case = world(gateway(), edit=swap).bound()
     only(case.run("report_data"), Status.FAIL, "binding.signing_address_not_in_report_data")
-    del case.bodies["key-1"]
-    assert "evidence.absent" in codes(case.run("report_data"))
+
+
+def test_a_declared_key_spelled_elsewhere_is_the_same_key():
+    def elsewhere(predicate):
+        first = next(b for b in predicate["bindings"] if b["type"] == "key-in-evidence")
+        first["key"] = "tls-certificate-1"
+
+    case = world(edit=elsewhere).bound()
+    only(case.run("report_data"), Status.FAIL, "binding.signing_address_not_in_report_data")
+    case.bodies["tls-certificate-1"] = case.bodies["key-1"]
+    assert case.run("report_data").status is Status.PASS
 
 
 def test_one_address_with_two_codes_is_noted():

@@ -10,7 +10,7 @@ Source: verification.md 3 (rows), 3.3, 3.4; providers.md 1 to 3, 10, 12.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -24,7 +24,7 @@ from verify.engine.outcome import Affirmed, Outcome, Pointer, blocked
 from verify.engine.reason import Reason
 from verify.engine.tally import Tally
 from verify.engine.value import value
-from verify.families import dstack, shapes
+from verify.families import dstack, shapes, tinfoil
 from verify.families.certificates import certificate_spki, leaf_spki
 from verify.families.identity import (
     AttestedIdentity,
@@ -36,6 +36,7 @@ from verify.families.identity import (
     ReportObject,
     Shape,
 )
+from verify.families.members import Companion
 from verify.wire.headers import read_headers
 from verify.wire.model import (
     Artifact,
@@ -117,7 +118,7 @@ def _derived(statement: Statement, answer: RecognisedAnswer, item: Item) -> Arti
         origin = artifact.origin
         if (
             isinstance(origin, FromArtifact)
-            and origin.artifact == answer.artifact
+            and origin.artifact == (item.source or answer.artifact)
             and origin.steps == item.steps
         ):
             return artifact
@@ -384,6 +385,7 @@ SHAPE_RECOGNISED_REASONS: Final = frozenset(
         Reason.EXCHANGE_ERROR_BODY,
         Reason.EXCHANGE_JSON_DUPLICATE_MEMBER,
         Reason.EXCHANGE_OVER_LIMIT,
+        Reason.IDENTITY_ROUTER_ONLY,
         Reason.PROVIDER_VERDICT_IGNORED,
         Reason.SHAPE_AMBIGUOUS,
         Reason.SHAPE_DUPLICATE_DISAGREES,
@@ -413,13 +415,35 @@ def _demand_allowed(inputs: Inputs, shape: Shape) -> None:
         )
 
 
+def _companions(evidence: Evidence) -> tuple[Companion, ...]:
+    """Return the recorded documents that answers may lean on: lists of instances and their keys.
+
+    One that cannot be read offers nothing: what it should have told is then missing by name.
+    """
+    found: list[Companion] = []
+    for exchange in evidence.statement.exchanges:
+        answer = exchange.response
+        if exchange.purpose != "key-config" or answer is None or not _usable(exchange):
+            continue
+        with suppress(ArtifactUnavailable, FormatError):
+            body = answer.body or ""
+            found.append((body, shapes.parse_answer(evidence.body(body))))
+    return tuple(found)
+
+
 def _recognise(
-    inputs: Inputs, body: bytes, artifact: Artifact, tally: Tally, document: str
+    inputs: Inputs,
+    body: bytes,
+    artifact: Artifact,
+    companions: Sequence[Companion],
+    *,
+    tally: Tally,
+    document: str,
 ) -> RecognisedAnswer | None:
     try:
         members = shapes.parse_answer(body)
         _demand_allowed(inputs, shapes.recognise(members))
-        answer = shapes.read_answer(members, artifact.id)
+        answer = shapes.read_answer(members, artifact.id, companions)
     except FormatError as error:
         tally.malformed(error, document, Reason.SHAPE_UNKNOWN)
         return None
@@ -437,6 +461,13 @@ def _recognise(
     return answer
 
 
+_DEVICES_MEMBER: Final[Mapping[str, str]] = {
+    "dstack": "nvidia_payload",
+    "chutes": "gpu_evidence",
+    "ionet": "gpu",
+}
+
+
 def _notes(answer: RecognisedAnswer, document: str, tally: Tally) -> None:
     for path in answer.verdicts:
         tally.note(
@@ -445,11 +476,18 @@ def _notes(answer: RecognisedAnswer, document: str, tally: Tally) -> None:
             Pointer(document=document, path=path),
         )
     for report in answer.reports:
-        if report.devices:
+        if report.role == "router":
+            tally.note(
+                Reason.IDENTITY_ROUTER_ONLY,
+                "only the router was attested: nothing is shown of the machine that computes",
+                Pointer(document=document, path=report.pointer),
+            )
+        if report.devices and answer.family != "tinfoil":
+            member = _DEVICES_MEMBER[answer.family]
             tally.note(
                 Reason.BINDING_GPU_LINKED_BY_NONCE_ONLY,
                 "nothing but a shared nonce ties the GPUs to the CPU",
-                Pointer(document=document, path=f"{report.pointer}/nvidia_payload"),
+                Pointer(document=document, path=f"{report.pointer}/{member}"),
             )
 
 
@@ -468,6 +506,7 @@ def shape_recognised(inputs: Inputs, facts: Facts) -> Outcome[RecognisedAnswers]
         exchange = statement.exchange(exchange_id)
         if exchange.response is not None and exchange.response.body is not None:
             bodies.append((exchange, statement.artifact(exchange.response.body)))
+    companions = _companions(evidence)
     texts = [(exchange.request.url, artifact.media_type) for exchange, artifact in bodies]
     if shapes.is_secretvm(texts):
         allowed = "secretvm" in inputs.policy.shapes
@@ -486,7 +525,7 @@ def shape_recognised(inputs: Inputs, facts: Facts) -> Outcome[RecognisedAnswers]
         except ArtifactUnavailable as gone:
             _unavailable(tally, gone)
             continue
-        answer = _recognise(inputs, body, artifact, tally, document)
+        answer = _recognise(inputs, body, artifact, companions, tally=tally, document=document)
         if answer is None:
             continue
         _notes(answer, document, tally)
@@ -539,7 +578,7 @@ def evidence_inventory(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
     wanted: Counter[tuple[str, str, tuple[str, ...]]] = Counter()
     for answer in answers.answers:
         for item in answer.items:
-            wanted[answer.artifact, item.role, item.steps] += 1
+            wanted[item.source or answer.artifact, item.role, item.steps] += 1
     listed_items: list[str] = []
     for artifact in statement.artifacts:
         if artifact.role == "provider.attestation" and answers.of(artifact.id) is None:
@@ -712,11 +751,15 @@ def _bound_reports(
 
 NONCE_IN_QUOTE_REASONS: Final = frozenset(
     (
+        Reason.BINDING_E2E_KEY_UNKNOWN,
         Reason.BINDING_NONCE_NOT_IN_REPORT_DATA,
+        Reason.BINDING_REPORT_DATA_MISMATCH,
+        Reason.BINDING_REPORT_DATA_TAIL_NOT_ZERO,
         Reason.BINDING_UNDECLARED,
         Reason.EVIDENCE_ABSENT,
         Reason.FRESHNESS_ECHO_MISMATCH,
         Reason.FRESHNESS_ECHO_ONLY,
+        Reason.FRESHNESS_FAMILY_BINDS_NO_NONCE,
         Reason.FRESHNESS_NONCE_NOT_SENT,
         Reason.FRESHNESS_NONCE_REUSED,
         Reason.FRESHNESS_REQUEST_NONCE_MISMATCH,
@@ -747,7 +790,7 @@ def _reused(statement: Statement, tally: Tally) -> None:
 
 def _judge_nonce(
     inputs: Inputs, evidence: Evidence, item: _Bound, tally: Tally
-) -> tuple[bytes, bytes] | None:
+) -> tuple[bytes, bytes | None] | None:
     """Compare the bound value with the session's; return (session nonce, bound value)."""
     statement = evidence.statement
     declared = [
@@ -764,19 +807,17 @@ def _judge_nonce(
             expected="nonce-in-evidence",
         )
         return None
-    bound = dstack.bound_nonce(item.authentic.report_data)
-    if item.report.request_nonce != bound:
-        tally.find(
-            Reason.FRESHNESS_REQUEST_NONCE_MISMATCH,
-            item.pointer(evidence, f"{item.report.pointer}/request_nonce"),
-            what="request_nonce is not the value that the quote binds",
-            got=item.report.request_nonce.hex(),
-            expected=bound.hex(),
-        )
+    bound: bytes | None = None
+    refused: dict[Reason, Refused] = {}
     value = b""
     for binding in declared:
         nonce = statement.nonce(binding.one("nonce"))
         value = nonce.value
+        ruling = shapes.RULES_OF[item.answer.family].judge_nonce(
+            item.report, item.authentic.report_data, value
+        )
+        bound = ruling.bound
+        refused.update((entry.reason, entry) for entry in ruling.refused)
         sent = item.exchange is not None and (
             item.exchange.request.body is not None
             or _parameter(item.exchange.request.url, "nonce") is not None
@@ -788,6 +829,8 @@ def _judge_nonce(
                 what="the attestation request carried no nonce",
                 expected="a nonce of 32 bytes",
             )
+        elif bound is None:
+            continue
         elif value == bound:
             tally.match(item.quote.id)
         elif inputs.policy.session.allow_foreign_nonce:
@@ -804,6 +847,8 @@ def _judge_nonce(
                 got=bound.hex(),
                 expected=value.hex(),
             )
+    for entry in refused.values():
+        tally.refuse(entry, evidence.document(item.answer.artifact))
     return value, bound
 
 
@@ -818,7 +863,7 @@ def nonce_in_quote(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
     tally = Tally()
     _reused(evidence.statement, tally)
     judged: list[str] = []
-    pairs: dict[str, list[tuple[bytes, bytes]]] = {}
+    pairs: dict[str, list[tuple[bytes, bytes | None]]] = {}
     for item in _bound_reports(evidence, answers, authentic, tally):
         judged.append(item.quote.id)
         pair = _judge_nonce(inputs, evidence, item, tally)
@@ -847,7 +892,12 @@ def nonce_in_quote(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
 # --- row 49 ----------------------------------------------------------------------------------
 
 DOCUMENT_REASONS: Final = frozenset(
-    (Reason.BINDING_OHTTP_SIGNATURE_INVALID, Reason.EVIDENCE_ABSENT, Reason.FAMILY_NO_OBJECT)
+    (
+        Reason.BINDING_DOCUMENT_SIGNATURE_INVALID,
+        Reason.BINDING_OHTTP_SIGNATURE_INVALID,
+        Reason.EVIDENCE_ABSENT,
+        Reason.FAMILY_NO_OBJECT,
+    )
 )
 
 
@@ -863,16 +913,27 @@ def document(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: ARG001
     tally = Tally()
     identities: list[bytes] = []
     for item in _bound_reports(evidence, answers, authentic, tally):
-        if item.report.algorithm != "ed25519":
-            continue
-        try:
-            dstack.judge_identity(item.report, item.authentic.report_data)
-        except Refused:
-            continue  # row 50 says so
-        identities.append(item.report.address)
+        binding = shapes.RULES_OF[item.answer.family].judge_binding(
+            item.report, item.authentic.report_data, (), ()
+        )
+        # a contradiction is row 50's to tell; the identity then signs nothing here
+        if binding.algorithm == "ed25519" and not binding.refused:
+            identities.append(binding.address)
     judged: list[str] = []
     for answer in answers.answers:
         place = evidence.document(answer.artifact)
+        if answer.document_signature is not None:
+            judged.append(answer.artifact)
+            try:
+                tinfoil.judge_document(
+                    evidence.body(answer.artifact),
+                    answer.tls_certificate or "",
+                    answer.document_signature,
+                )
+            except Refused as refused:
+                tally.refuse(refused, place)
+            else:
+                tally.match(answer.artifact)
         for config in answer.key_configs:
             try:
                 attested = dstack.judge_key_config(config, identities)
@@ -901,14 +962,30 @@ def document(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: ARG001
 
 REPORT_DATA_REASONS: Final = frozenset(
     (
+        Reason.BINDING_E2E_KEY_UNKNOWN,
+        Reason.BINDING_INSTANCE_CERTIFICATE_MISSING,
+        Reason.BINDING_INSTANCE_CERTIFICATE_NOT_BOUND,
+        Reason.BINDING_KEY_NOT_ATTESTED,
         Reason.BINDING_REPORT_DATA_FIELD_DISAGREES,
+        Reason.BINDING_REPORT_DATA_MISMATCH,
+        Reason.BINDING_REPORT_DATA_TAIL_NOT_ZERO,
         Reason.BINDING_SIGNING_ADDRESS_NOT_IN_REPORT_DATA,
         Reason.BINDING_TLS_FINGERPRINT_NOT_BOUND,
         Reason.BINDING_UNDECLARED,
         Reason.EVIDENCE_ABSENT,
         Reason.IDENTITY_SEVERAL_CODES,
+        Reason.SHAPE_ENCODING_INVALID,
     )
 )
+
+
+def _nonces_for(statement: Statement, quote: Artifact) -> tuple[bytes, ...]:
+    """Return the session nonces declared for a quote."""
+    return tuple(
+        statement.nonce(binding.one("nonce")).value
+        for binding in statement.bindings_of("nonce-in-evidence")
+        if binding.one("evidence") == quote.id
+    )
 
 
 def _seen_fingerprints(item: _Bound) -> tuple[bytes, ...]:
@@ -939,21 +1016,28 @@ def _declared_keys(inputs: Inputs, evidence: Evidence, item: _Bound, tally: Tall
             got=item.quote.id,
             expected="key-in-evidence",
         )
-    stated = {item.report.address_text, item.report.public_key_text}
+    offered = {
+        artifact.id
+        for key in item.report.keys
+        if (artifact := _derived(statement, item.answer, key)) is not None
+    }
     for binding in declared:
-        try:
-            found = evidence.body(binding.one("key")).decode("utf-8", "replace")
-        except ArtifactUnavailable as gone:
-            tally.find(Reason.EVIDENCE_ABSENT, gone.pointer, what=str(gone), expected="bytes")
+        key_id = binding.one("key")
+        if key_id in offered or _same_text(evidence, key_id, offered):
             continue
-        if found not in stated:
-            tally.find(
-                Reason.BINDING_SIGNING_ADDRESS_NOT_IN_REPORT_DATA,
-                Pointer(document="statement", path=f"/predicate/bindings/{binding.index}"),
-                what="the declared key is not the one that this quote's report object states",
-                got=found,
-                expected=item.report.address_text,
-            )
+        tally.find(
+            Reason.BINDING_SIGNING_ADDRESS_NOT_IN_REPORT_DATA,
+            Pointer(document="statement", path=f"/predicate/bindings/{binding.index}"),
+            what="the declared key is not one that this quote's report object states",
+            got=key_id,
+            expected=" or ".join(sorted(offered)),
+        )
+
+
+def _same_text(evidence: Evidence, key_id: str, offered: Iterable[str]) -> bool:
+    """Whether a key artifact spells one of the offered keys."""
+    text_of = evidence.bodies.get(key_id)
+    return text_of is not None and text_of in [evidence.bodies.get(other) for other in offered]
 
 
 def _code(code: tuple[bytes, ...]) -> tuple[bytes, ...]:
@@ -997,32 +1081,28 @@ def report_data(inputs: Inputs, facts: Facts) -> Outcome[tuple[AttestedIdentity,
     tally = Tally()
     identities: list[AttestedIdentity] = []
     for item in _bound_reports(evidence, answers, authentic, tally):
-        place = evidence.document(item.answer.artifact)
-        bound = item.authentic.report_data
-        try:
-            dstack.judge_copy(item.report, bound)
-        except Refused as refused:
-            tally.refuse(refused, place)
-        try:
-            dstack.judge_identity(item.report, bound, _seen_fingerprints(item))
-        except Refused as refused:
-            tally.refuse(refused, place)
+        rules, data = shapes.RULES_OF[item.answer.family], item.authentic.report_data
+        nonces = _nonces_for(evidence.statement, item.quote)
+        bound = rules.judge_binding(item.report, data, _seen_fingerprints(item), nonces)
+        for refused in bound.refused:
+            tally.refuse(refused, evidence.document(item.answer.artifact))
         _declared_keys(inputs, evidence, item, tally)
-        tally.match(f"{item.quote.id}: {item.report.form}")
+        tally.match(f"{item.quote.id}: {bound.form}")
+        nonce = rules.judge_nonce(item.report, data, (*nonces, b"")[0]).bound
         identities.append(
             AttestedIdentity(
                 pointer=item.report.pointer,
                 role=item.report.role,
-                algorithm=item.report.algorithm,
-                address=item.report.address,
-                public_key=item.report.public_key,
+                algorithm=bound.algorithm,
+                address=bound.address,
+                public_key=bound.public_key,
                 model_name=item.report.model_name,
                 artifact=item.answer.artifact,
                 exchange="" if item.exchange is None else item.exchange.id,
                 quote=item.quote.id,
-                form=item.report.form,
-                nonce=dstack.bound_nonce(bound),
-                tls_fingerprint=item.report.tls_fingerprint,
+                form=bound.form,
+                nonce=nonce or b"",
+                tls_fingerprint=bound.tls_fingerprint,
                 code=item.authentic.code,
             )
         )
@@ -1035,8 +1115,9 @@ def report_data(inputs: Inputs, facts: Facts) -> Outcome[tuple[AttestedIdentity,
 # --- row 51 ----------------------------------------------------------------------------------
 
 PUBLIC_KEY_REASONS: Final = frozenset(
-    (Reason.BINDING_PUBLIC_KEY_NOT_OF_ADDRESS, Reason.EVIDENCE_ABSENT)
+    (Reason.BINDING_PUBLIC_KEY_NOT_OF_ADDRESS, Reason.EVIDENCE_ABSENT, Reason.FAMILY_NO_OBJECT)
 )
+_SIGNING: Final = frozenset(("ecdsa", "ed25519"))
 
 
 def public_key(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: ARG001
@@ -1054,7 +1135,7 @@ def public_key(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: ARG0
         key = identity.public_key
         if key is None and identity.algorithm == "ed25519":
             key = identity.address
-        if key is None:
+        if key is None or identity.algorithm not in _SIGNING:
             continue
         judged.append(f"{identity.artifact}{identity.pointer}")
         try:
@@ -1073,7 +1154,11 @@ def public_key(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: ARG0
             continue
         tally.match(judged[-1])
     if not judged:
-        return blocked(Reason.EVIDENCE_ABSENT, detail="no report object states a public key")
+        signs = any(identity.algorithm in _SIGNING for identity in identities)
+        return blocked(
+            Reason.EVIDENCE_ABSENT if signs else Reason.FAMILY_NO_OBJECT,
+            detail="no report object states a public key",
+        )
     return tally.outcome(Affirmed(items=tuple(judged)))
 
 
@@ -1121,15 +1206,16 @@ def _judge_certificate(
 ) -> None:
     if answer.tls_certificate is None:
         return
+    path = "/certificate" if answer.family == "tinfoil" else "/tls_certificate"
     try:
-        found = leaf_spki(answer.tls_certificate, "/tls_certificate")
+        found = leaf_spki(answer.tls_certificate, path)
     except FormatError as error:
         tally.malformed(error, place, Reason.SHAPE_ENCODING_INVALID)
         return
     if found != fingerprint:
         tally.find(
             Reason.BINDING_TLS_CERTIFICATE_MISMATCH,
-            Pointer(document=place, path="/tls_certificate"),
+            Pointer(document=place, path=path),
             what="the certificate in the answer has another key than the bound fingerprint",
             got=found.hex(),
             expected=fingerprint.hex(),
@@ -1179,7 +1265,9 @@ def tls_channel(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
         place = evidence.document(identity.artifact)
         at = Pointer(document=place, path=identity.pointer)
         fingerprint = identity.tls_fingerprint
-        if fingerprint is None or inputs.policy.profile in shapes.PROXIED:
+        delivered = statement.exchange(identity.exchange)
+        proxied = inputs.policy.profile in shapes.PROXIED and delivered.tls is not None
+        if fingerprint is None or proxied:
             tally.find(
                 Reason.BINDING_TLS_FINGERPRINT_MISSING,
                 at,
@@ -1188,9 +1276,9 @@ def tls_channel(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
             )
             continue
         accepted.append(fingerprint)
-        exchange = statement.exchange(identity.exchange)
+        exchange = delivered
         answer = answers.of(identity.artifact)
-        if answer is not None and identity.pointer:
+        if answer is not None:
             _judge_certificate(answer, fingerprint, place, tally)
         if "tls-in-evidence" in inputs.policy.bindings and not any(
             binding.one("exchange") == exchange.id and binding.one("evidence") == identity.quote
@@ -1223,18 +1311,64 @@ def tls_channel(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
 
 # --- row 72 ----------------------------------------------------------------------------------
 
-GPU_EVIDENCE_REASONS: Final = frozenset((Reason.FAMILY_NO_OBJECT,))
+GPU_EVIDENCE_REASONS: Final = frozenset(
+    (
+        Reason.ARTIFACT_EXTERNAL_UNAVAILABLE,
+        Reason.ARTIFACT_MISSING,
+        Reason.ARTIFACT_WITHHELD,
+        Reason.BINDING_GPU_HASH_MISMATCH,
+        Reason.BINDING_NVSWITCH_HASH_MISMATCH,
+        Reason.EVIDENCE_ABSENT,
+        Reason.FAMILY_NO_OBJECT,
+    )
+)
 
 
 def gpu_evidence(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: ARG001
-    """Row 72: whether CPU evidence commits to this GPU evidence. In dstack it does not.
+    """Row 72: whether CPU evidence commits to this GPU evidence.
 
-    Source: providers.md 3.5, 7.
+    Only one family's formula covers it: the exact texts of ``gpu`` and ``nvswitch`` are hashed, and
+    row 50 holds the hashes against report_data. Source: providers.md 3.5, 7.
     """
-    families = {
-        answer.family for answer in facts.get("shape.recognised", RecognisedAnswers).answers
-    }
-    return blocked(
-        Reason.FAMILY_NO_OBJECT,
-        detail=f"{', '.join(sorted(families))}: report_data commits to no GPU evidence",
-    )
+    evidence = facts.get("blobs.derived", Evidence)
+    answers = facts.get("shape.recognised", RecognisedAnswers)
+    tally = Tally()
+    judged: list[str] = []
+    for answer in answers.answers:
+        for report in answer.reports:
+            if not isinstance(report, tinfoil.TinfoilReport):
+                continue
+            found: dict[str, bytes] = {}
+            for item in (report.gpu, report.nvswitch):
+                if item is None:
+                    continue
+                artifact = _derived(evidence.statement, answer, item)
+                if artifact is None:
+                    tally.find(
+                        Reason.EVIDENCE_ABSENT,
+                        Pointer(
+                            document=evidence.document(answer.artifact), path=item.steps[0][5:]
+                        ),
+                        what="the text that the hash is of is not listed",
+                        got=item.steps[0],
+                        expected="an artifact",
+                    )
+                    continue
+                try:
+                    found[item.steps[0]] = evidence.body(artifact.id)
+                except ArtifactUnavailable as gone:
+                    _unavailable(tally, gone)
+            gpu, nvswitch = found.get("span:/gpu"), found.get("span:/nvswitch")
+            if tally.clean:
+                for refused in tinfoil.judge_gpu(report, gpu, nvswitch):
+                    tally.refuse(refused, evidence.document(answer.artifact))
+            if gpu is not None:
+                judged.append(answer.artifact)
+                tally.match(answer.artifact)
+    if not judged and tally.clean:
+        families = {answer.family for answer in answers.answers}
+        return blocked(
+            Reason.FAMILY_NO_OBJECT,
+            detail=f"{', '.join(sorted(families))}: report_data commits to no GPU evidence",
+        )
+    return tally.outcome(Affirmed(items=tuple(judged)))

@@ -25,15 +25,19 @@ from verify.engine.reason import Reason
 from verify.engine.value import value
 from verify.families.identity import (
     Algorithm,
+    Binding,
+    BindingForm,
     Disagreement,
     Item,
     KeyConfig,
+    NonceRuling,
     RecognisedAnswer,
     ReportObject,
     Role,
     Shape,
 )
 from verify.families.members import (
+    Companion,
     array,
     base64_bytes,
     below,
@@ -102,6 +106,30 @@ def _json_text(stated: str, path: str) -> Json:
         raise _bad(
             error.reason or Reason.SHAPE_ENCODING_INVALID, path, f"JSON text: {error.what}"
         ) from error
+
+
+@value
+class DstackReport(ReportObject):
+    """What one dstack object states. ``address``: 20 bytes (ecdsa) or 32 (ed25519).
+
+    ``public_key``: 64 bytes x‖y or the 32 bytes of an ed25519 key, None where the object has none.
+    ``request_nonce``: 32 bytes. ``report_data_copy``: the JSON copy of report_data, to be compared
+    with the quote, never used.
+    """
+
+    algorithm: Algorithm
+    address: bytes
+    address_text: str
+    checksum_wrong: bool
+    public_key: bytes | None
+    public_key_text: str | None
+    request_nonce: bytes
+    report_data_copy: bytes | None
+
+    @property
+    def form(self) -> BindingForm:
+        """The only form in which this object may be bound (providers.md 3.2)."""
+        return "address_padded" if self.tls_fingerprint is None else "sha256_address_tls"
 
 
 # --- one report object -----------------------------------------------------------------------
@@ -292,13 +320,13 @@ def _manager(members: Mapping[str, Json], pointer: str) -> tuple[Item, ...]:
 class _Read:
     """One report object with its items in table order and what it says twice."""
 
-    report: ReportObject
+    report: DstackReport
     items: tuple[Item, ...]
     disagreements: tuple[Disagreement, ...]
 
 
 def _doubles(
-    members: Mapping[str, Json], pointer: str, quote: bytes, report: ReportObject
+    members: Mapping[str, Json], pointer: str, quote: bytes, report: DstackReport
 ) -> tuple[Disagreement, ...]:
     """Compare what one object states twice. Source: providers.md 2.3."""
     found: list[Disagreement] = []
@@ -357,7 +385,7 @@ def read_report(value: Json, pointer: str, role: Role) -> _Read:
         for name in names
     )
     logs = tuple(item for item in (first, info.log) if item is not None)
-    report = ReportObject(
+    report = DstackReport(
         pointer=pointer,
         role=role,
         algorithm=algorithm,
@@ -376,6 +404,7 @@ def read_report(value: Json, pointer: str, role: Role) -> _Read:
         devices=devices,
         payload=payload,
         manager=manager,
+        keys=keys,
     )
     items = [quote, *logs]
     if info.compose is not None:
@@ -484,7 +513,12 @@ def _object_at(members: Mapping[str, Json], pointer: str) -> Mapping[str, Json]:
     return mapping(value, pointer)
 
 
-def read(members: Mapping[str, Json], artifact: str, shape: Shape) -> RecognisedAnswer:
+def read(
+    members: Mapping[str, Json],
+    artifact: str,
+    shape: Shape,
+    companions: Sequence[Companion] = (),  # noqa: ARG001  (this family's answers stand alone)
+) -> RecognisedAnswer:
     """Read an answer of one of the two shapes. Raises `FormatError` with a closed code.
 
     Source: providers.md 1.2, 3.1.
@@ -544,7 +578,7 @@ def read(members: Mapping[str, Json], artifact: str, shape: Shape) -> Recognised
 # --- formulas over a verified quote ----------------------------------------------------------
 
 
-def bound_identity(report: ReportObject, fingerprint: bytes | None = None) -> bytes:
+def bound_identity(report: DstackReport, fingerprint: bytes | None = None) -> bytes:
     """Return the 32 bytes that must open report_data. ``fingerprint``: instead of the stated one.
 
     Source: providers.md 3.2.
@@ -556,7 +590,7 @@ def bound_identity(report: ReportObject, fingerprint: bytes | None = None) -> by
 
 
 def judge_identity(
-    report: ReportObject, report_data: bytes, fingerprints: Sequence[bytes] = ()
+    report: DstackReport, report_data: bytes, fingerprints: Sequence[bytes] = ()
 ) -> None:
     """Demand that report_data opens with the stated identity in the one admitted form.
 
@@ -589,7 +623,7 @@ def judge_identity(
     )
 
 
-def judge_copy(report: ReportObject, report_data: bytes) -> None:
+def judge_copy(report: DstackReport, report_data: bytes) -> None:
     """Demand that the JSON copy of report_data, where there is one, is the quote's.
 
     Raises `Refused` (``binding.report_data_field_disagrees``).
@@ -607,6 +641,58 @@ def judge_copy(report: ReportObject, report_data: bytes) -> None:
 def bound_nonce(report_data: bytes) -> bytes:
     """Return the 32 bytes at the place of the nonce. Source: providers.md 3.2."""
     return report_data[32:64]
+
+
+def judge_nonce(report: ReportObject, report_data: bytes, nonce: bytes) -> NonceRuling:  # noqa: ARG001
+    """Return the bound nonce, and the contradiction where ``request_nonce`` is another value.
+
+    Source: providers.md 3.2 (``freshness.request_nonce_mismatch``).
+    """
+    own = _own(report)
+    bound = bound_nonce(report_data)
+    if own.request_nonce == bound:
+        return NonceRuling(bound=bound)
+    lie = Refused(
+        Reason.FRESHNESS_REQUEST_NONCE_MISMATCH,
+        "request_nonce is not the value that the quote binds",
+        got=own.request_nonce.hex(),
+        expected=bound.hex(),
+        path=below(own.pointer, "request_nonce"),
+    )
+    return NonceRuling(bound=bound, refused=(lie,))
+
+
+def judge_binding(
+    report: ReportObject,
+    report_data: bytes,
+    seen: Sequence[bytes],
+    nonces: Sequence[bytes],  # noqa: ARG001
+) -> Binding:
+    """Return what the quote binds, with every contradiction. ``seen``: TLS keys seen with it."""
+    own = _own(report)
+    refused: list[Refused] = []
+    try:
+        judge_copy(own, report_data)
+    except Refused as found:
+        refused.append(found)
+    try:
+        judge_identity(own, report_data, seen)
+    except Refused as found:
+        refused.append(found)
+    return Binding(
+        form=own.form,
+        algorithm=own.algorithm,
+        address=own.address,
+        public_key=own.public_key,
+        tls_fingerprint=own.tls_fingerprint,
+        refused=tuple(refused),
+    )
+
+
+def _own(report: ReportObject) -> DstackReport:
+    if not isinstance(report, DstackReport):
+        raise TypeError("a report object of another family")
+    return report
 
 
 def judge_public_key(algorithm: Algorithm, address: bytes, key: bytes) -> None:

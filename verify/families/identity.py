@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from verify.engine.errors import Refused
 from verify.engine.value import value
 
-Role = Literal["gateway", "model"]
-Algorithm = Literal["ecdsa", "ed25519"]
+Role = Literal["gateway", "model", "instance", "enclave", "router"]
+Algorithm = Literal["ecdsa", "ed25519", "ml-kem-768", "hpke"]
+"""Kind of the identity that a quote binds; the last two encrypt and sign nothing."""
 
 BindingForm = Literal[
     "address_padded",
@@ -47,13 +49,15 @@ Shape = Literal[
 class Item:
     """One piece of evidence inside an answer: a role and the derivation steps that give its bytes.
 
-    ``pointer``: the report object it belongs to. Source: providers.md 1.2; bundle-format.md 5.3.
+    ``pointer``: the report object it belongs to. ``source``: artifact id of the other document the
+    steps start from, None for the answer itself. Source: providers.md 1.2; bundle-format.md 5.3.
     """
 
     role: str
     steps: tuple[str, ...]
     pointer: str
     media_type: str = "application/octet-stream"
+    source: str | None = None
 
 
 @value
@@ -67,40 +71,53 @@ class Disagreement:
 
 @value
 class ReportObject:
-    """One object of an answer that describes one trust domain, as stated and not yet verified.
+    """One object of an answer that describes one machine, as stated and not yet verified.
 
-    ``pointer``: JSON Pointer into the answer body (``""``, ``/gateway_attestation``,
-    ``/model_attestations/0``). ``address``: 20 bytes (ecdsa) or 32 (ed25519). ``public_key``: 64
-    bytes x‖y or the 32 bytes of an ed25519 key, None where the object has none.
-    ``request_nonce``, ``tls_fingerprint``: 32 bytes, or None. ``quote``: the CPU item.
-    ``devices``: (evidence, chain) items of each GPU, in order. ``logs``, ``composes``: both copies
-    of the log, the compose text. ``manager``: its items, if there is a compose manager.
-    ``report_data_copy``: the JSON copy of report_data, to be compared with the quote, never used.
+    What every family has; each adds its own members in a class of its own. ``pointer``: JSON
+    Pointer into the answer body (``""``, ``/gateway_attestation``, ``/evidence/0``). ``quote``: the
+    CPU item. ``devices``: (evidence, chain) items of each GPU, in order. ``logs``, ``compose``:
+    both copies of the log, the compose text. ``manager``: its items, if there is a compose manager.
+    ``keys``: signing or encryption keys as offered. ``tls_fingerprint``: 32 bytes as stated.
     """
 
     pointer: str
     role: Role
+    quote: Item
+    model_name: str | None = None
+    tls_fingerprint: bytes | None = None
+    logs: tuple[Item, ...] = ()
+    compose: Item | None = None
+    devices: tuple[tuple[Item, Item], ...] = ()
+    payload: Item | None = None
+    manager: tuple[Item, ...] = ()
+    keys: tuple[Item, ...] = ()
+
+
+@value
+class NonceRuling:
+    """Which nonce a quote binds, by its family's formula.
+
+    ``bound``: the value, None where none can be told; then ``refused`` says why. ``refused`` may
+    name a contradiction beside a bound value, too.
+    """
+
+    bound: bytes | None
+    refused: tuple[Refused, ...] = ()
+
+
+@value
+class Binding:
+    """What a quote binds besides a nonce, by its family's formula.
+
+    ``refused``: every contradiction (class reject) and gap (class absent) found.
+    """
+
+    form: BindingForm
     algorithm: Algorithm
     address: bytes
-    address_text: str
-    checksum_wrong: bool
     public_key: bytes | None
-    public_key_text: str | None
-    model_name: str | None
-    request_nonce: bytes
     tls_fingerprint: bytes | None
-    report_data_copy: bytes | None
-    quote: Item
-    logs: tuple[Item, ...]
-    compose: Item | None
-    devices: tuple[tuple[Item, Item], ...]
-    payload: Item | None
-    manager: tuple[Item, ...]
-
-    @property
-    def form(self) -> BindingForm:
-        """The only form in which this object may be bound (providers.md 3.2)."""
-        return "address_padded" if self.tls_fingerprint is None else "sha256_address_tls"
+    refused: tuple[Refused, ...] = ()
 
 
 @value
@@ -124,6 +141,7 @@ class RecognisedAnswer:
     ``items``: everything the family's extractor yields, in document order (bundle-format.md D5).
     ``echo``: the top-level ``nonce`` member as it stands, never evidence. ``verdicts``: pointers of
     members in which a service judges itself. ``tls_certificate``: PEM text of the answer, or None.
+    ``document_signature``: base64 of a signature over the answer itself, or None.
     ``disagreements``: facts that stand twice and differ: recognised, not accepted.
     ``unknown``: names of top-level members that the family does not define.
     """
@@ -138,6 +156,7 @@ class RecognisedAnswer:
     nonce_source: str | None = None
     verdicts: tuple[str, ...] = ()
     tls_certificate: str | None = None
+    document_signature: str | None = None
     disagreements: tuple[Disagreement, ...] = ()
     unknown: tuple[str, ...] = ()
 
@@ -195,8 +214,9 @@ class AttestedIdentity:
 
     ``pointer``: report object in the answer. ``artifact``: the `provider.attestation` artifact;
     ``exchange``: the exchange that delivered it; ``quote``: the CPU artifact. ``address``: 20 bytes
-    (ecdsa) or 32 (ed25519). ``nonce``: the 32 bytes the quote binds. ``code``: as in
-    `AuthenticReport`. ``tls_fingerprint``: bound, or None where the object states none.
+    (ecdsa) or 32 (ed25519). ``nonce``: the 32 bytes the quote binds, empty where its family has no
+    place for one. ``code``: as in `AuthenticReport`. ``tls_fingerprint``: bound, or None where the
+    object states none.
     """
 
     pointer: str

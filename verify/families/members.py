@@ -20,6 +20,10 @@ _DIGITS: Final = frozenset("0123456789abcdefABCDEF")
 _ERROR: Final = "error"
 
 
+Companion = tuple[str, Mapping[str, Json]]
+"""Another document of the same service: its artifact id and its parsed object."""
+
+
 def below(pointer: str, token: str | int) -> str:
     """Return the JSON Pointer of a member or element. Source: RFC 6901."""
     return f"{pointer}/{str(token).replace('~', '~0').replace('/', '~1')}"

@@ -13,8 +13,16 @@ from typing import Final, Protocol
 
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
-from verify.families import dstack
-from verify.families.identity import Family, RecognisedAnswer, Shape
+from verify.families import chutes, dstack, ionet, tinfoil
+from verify.families.identity import (
+    Binding,
+    Family,
+    NonceRuling,
+    RecognisedAnswer,
+    ReportObject,
+    Shape,
+)
+from verify.families.members import Companion
 from verify.wire.strict_json import Json, JsonError, parse_evidence
 
 MAX_ANSWER: Final = 8 * 1024 * 1024
@@ -154,15 +162,45 @@ PROXIED: Final = frozenset(("nanogpt", "venice", "redpill"))
 """Profiles whose client channel ends at a proxy without a TEE (providers.md 3.10, 3.11, 4)."""
 
 
-class Reader(Protocol):
-    """What a family's module offers: a shape's answer read into items and report objects."""
+class FamilyRules(Protocol):
+    """What a family's module offers: one answer read, and its two formulas over a verified quote.
 
-    def __call__(self, members: _Members, artifact: str, shape: Shape) -> RecognisedAnswer:
-        """Read one answer. Raises `FormatError` with a closed code."""
+    ``companions``: other documents of the same service that the answer needs, such as a list of
+    instances. ``seen``: SHA-256 of TLS keys seen with the answer. ``nonces``: of the session.
+    """
+
+    def read(
+        self,
+        members: _Members,
+        artifact: str,
+        shape: Shape,
+        companions: Sequence[Companion] = (),
+    ) -> RecognisedAnswer:
+        """Read one answer. Raises `FormatError`, `Refused` with a closed code."""
+
+    def judge_nonce(self, report: ReportObject, report_data: bytes, nonce: bytes) -> NonceRuling:
+        """Return which nonce the quote binds."""
+
+    def judge_binding(
+        self,
+        report: ReportObject,
+        report_data: bytes,
+        seen: Sequence[bytes],
+        nonces: Sequence[bytes],
+    ) -> Binding:
+        """Return what else the quote binds."""
 
 
-READERS: Final[Mapping[Family, Reader]] = {"dstack": dstack.read}
+RULES_OF: Final[Mapping[Family, FamilyRules]] = {
+    "dstack": dstack,
+    "chutes": chutes,
+    "tinfoil": tinfoil,
+    "ionet": ionet,
+}
 """The families this version judges. A shape of another family is recognised, not judged."""
+
+NOT_JUDGED: Final[frozenset[Shape]] = frozenset(("tinfoil-wrapped",))
+"""Shapes of judged families whose bindings nobody can tell (providers.md 1)."""
 
 
 def parse_answer(body: bytes) -> _Members:
@@ -233,15 +271,17 @@ def is_secretvm(answers: Sequence[tuple[str, str]]) -> bool:
     return any(paths >= {"cpu", "gpu", "docker-compose"} for paths in origins.values())
 
 
-def read_answer(members: _Members, artifact: str) -> RecognisedAnswer:
+def read_answer(
+    members: _Members, artifact: str, companions: Sequence[Companion] = ()
+) -> RecognisedAnswer:
     """Return the answer read by its family. Raises `FormatError`, `Refused`.
 
     A shape whose family has no reader here is ``shape.family_not_judged`` (class absent): the
     `Refused` names it in ``got``.
     """
     shape = recognise(members)
-    reader = READERS.get(FAMILIES[shape])
-    if reader is None:
+    rules = RULES_OF.get(FAMILIES[shape])
+    if rules is None or shape in NOT_JUDGED:
         raise Refused(
             Reason.SHAPE_FAMILY_NOT_JUDGED,
             f"shape {shape} is recognised and not judged by this version",
@@ -249,4 +289,4 @@ def read_answer(members: _Members, artifact: str) -> RecognisedAnswer:
             expected="a shape of a family that is judged",
             path="",
         )
-    return reader(members, artifact, shape)
+    return rules.read(members, artifact, shape, companions)
