@@ -233,6 +233,84 @@ def demo() -> None:
     raise typer.Exit(shipped.run(print_text, colour=colour_wanted()))
 
 
+@policy_app.command(
+    "init",
+    help=help_of(
+        r"""Write a policy of your own from a shipped default.
+
+    With --bundle, signer, pins and counts are taken from that bundle and marked line by line:
+    confirm each of them from another source. --trust or --signer let its signature be checked, too.
+
+    \b
+    Examples:
+      {program} policy init --from near-direct -o policy.yaml
+      {program} policy init --from venice --bundle good.evidence.json -o policy.yaml
+    """,
+        PROGRAM,
+    ),
+)
+def policy_init(  # noqa: PLR0917  (typer makes options of arguments)
+    default: Annotated[str, typer.Option("--from", metavar="NAME", help="Shipped default.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Policy to write.")],
+    bundle: Annotated[
+        str | None, typer.Option("--bundle", metavar="GOOD", help="Bundle to take values from.")
+    ] = None,
+    trust: Annotated[
+        list[str] | None, typer.Option("--trust", "-t", metavar="FILE", help="Trust file.")
+    ] = None,
+    signer: Annotated[
+        list[str] | None, typer.Option("--signer", metavar="KEY", help="Signer's public key.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace FILE if it exists.")
+    ] = False,
+) -> None:
+    """Write a policy."""
+    from bundle.policy_init import draft_policy, write_policy  # noqa: PLC0415  (help needs it not)
+    from verify.cli.files import read_file  # noqa: PLC0415  (the same)
+    from verify.cli.loading import trust_of  # noqa: PLC0415  (the same)
+    from verify.wire.limits import DEFAULT  # noqa: PLC0415  (the same)
+
+    data = None if bundle is None else read_file(bundle, DEFAULT.packed_file, "bundle")
+    made = draft_policy(default, data, trust_of(tuple(trust or ()), tuple(signer or ())))
+    write_policy(out, made.data, overwrite=overwrite)
+    say(f"wrote {out}")
+    if data is None:
+        return
+    aside = ""
+    if not made.signer_known:
+        say("the bundle's own signature was not checked: its key is not here (--signer, --trust)")
+        aside = "apart from that, "
+    if made.open:
+        say(f"{aside}under this policy the bundle is not yet VERIFIED:")
+        say(*(f"  {status}  {check}  {reason}" for check, status, reason in made.open))
+    else:
+        say(f"{aside}under this policy the bundle gives VERIFIED; confirm the marked lines elsewhere")
+
+
+@policy_app.command(
+    "check",
+    help=help_of(
+        r"""Read a policy as the verifier does, and say what it demands and leaves open.
+
+    \b
+    Example:
+      {program} policy check policy.yaml
+    """,
+        PROGRAM,
+    ),
+)
+def policy_check(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Policy (YAML).")],
+) -> None:
+    """Check a policy."""
+    from bundle.policy_check import check_policy  # noqa: PLC0415  (help does not need it)
+    from verify.cli.files import read_file  # noqa: PLC0415  (the same)
+    from verify.policy.closed_yaml import MAX_BYTES  # noqa: PLC0415  (the same)
+
+    print_text(check_policy(read_file(file, MAX_BYTES, "policy"), file=file))
+
+
 @app.callback()
 def _root(
     version: Annotated[

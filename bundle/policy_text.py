@@ -43,27 +43,22 @@ class _Writer:
         self._comments = comments
         self.lines: list[str] = []
 
-    def _marks(self, pointer: str) -> tuple[str, ...]:
-        """Return the comments of a value and of everything below it."""
-        return tuple(
-            dict.fromkeys(
-                text
-                for place, text in self._comments.items()
-                if place == pointer or place.startswith(pointer + "/")
-            )
+    def _mixed(self, pointer: str) -> bool:
+        """Whether something below a value has another comment than the value itself."""
+        own = self._comments.get(pointer)
+        return any(
+            text != own for place, text in self._comments.items() if place.startswith(pointer + "/")
         )
 
     def value(self, head: str, value: object, pointer: str, depth: int) -> None:
         """Write ``head`` (``key:`` or ``-``) and a value: on one line where it fits."""
         indent = _INDENT * depth
         line = f"{indent}{head} {_flow(value)}"
-        marks = self._marks(pointer)
-        nested = isinstance(value, Mapping | list | tuple) and bool(value)
-        marked_below = any(place.startswith(pointer + "/") for place in self._comments)
-        if not nested or (len(line) <= _WIDTH and not marked_below):
-            self.lines.append(line + "".join(f"  # {mark}" for mark in marks))
-            return
         own = self._comments.get(pointer)
+        nested = isinstance(value, Mapping | list | tuple) and bool(value)
+        if not nested or (len(line) <= _WIDTH and not self._mixed(pointer)):
+            self.lines.append(line + (f"  # {own}" if own else ""))
+            return
         self.lines.append(f"{indent}{head}" + (f"  # {own}" if own else ""))
         if isinstance(value, Mapping):
             for key, item in value.items():
@@ -76,8 +71,7 @@ class _Writer:
         """Write one element of a list; a map too long for a line begins beside its dash."""
         indent = _INDENT * depth
         line = f"{indent}- {_flow(item)}"
-        marked_below = any(place.startswith(pointer + "/") for place in self._comments)
-        if not isinstance(item, Mapping) or (len(line) <= _WIDTH and not marked_below):
+        if not isinstance(item, Mapping) or (len(line) <= _WIDTH and not self._mixed(pointer)):
             mark = self._comments.get(pointer, own)
             self.lines.append(line + (f"  # {mark}" if mark else ""))
             return

@@ -1,0 +1,340 @@
+"""`policy init`: a policy of one's own, from a shipped default and, if given, a good bundle.
+
+Without a bundle the default is written down to be filled in. With one, whatever the bundle shows is
+taken over: its signer, the registers of *verified* quotes, the versions of *verified* GPU reports,
+counts; subjects it does not hold are excluded; what it needs allowed is allowed. Every such line
+says ``# from the bundle: confirm elsewhere``: a policy taken from a bundle accepts that bundle by
+construction, and only a second source makes it a judgement.
+
+Source: verification.md 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from bundle.policy_text import FROM_BUNDLE, policy_text
+from verify.api import open_unverified
+from verify.checks.catalogue import CATALOGUE
+from verify.checks.event_log import ReplayedLogs
+from verify.checks.gpu_devices import AttestedDevices
+from verify.checks.inputs import Inputs
+from verify.checks.subjects import listed, present
+from verify.checks.tdx import VerifiedQuotes
+from verify.dstack.compose import judge_compose
+from verify.engine.asof import AsOf
+from verify.engine.check import Catalogue, Check, Facts, Mode
+from verify.engine.errors import Refused, UsageError
+from verify.engine.outcome import Outcome, Status, passed
+from verify.engine.run import run
+from verify.engine.value import replace, value
+from verify.policy.closed_yaml import parse_yaml
+from verify.policy.loader import default_bytes, load_policy
+from verify.policy.model import Fit, Policy, fit
+from verify.policy.subjects import NAMED, REPORT_FIELDS, SUBJECT_OF
+from verify.trust.store import TrustStore
+from verify.wire.container import read_bundle
+from verify.wire.model import ArtifactUnavailable, Evidence, Statement
+from verify.wire.statement import AcceptedSigner, VerifiedPayload, establish_payload
+
+Json: TypeAlias = Any
+"""Plain values of a policy document, as the closed YAML reader gives them."""
+
+Outcomes = Mapping[str, Outcome[object]]
+
+_HELD_BY: Final = "the bundle this policy was made from holds none"
+
+
+@value
+class Draft:
+    """A policy file's bytes and what keeps the bundle from VERIFIED under it.
+
+    ``open``: check, status and reason of every row that neither passed nor is out of scope; none
+    without a bundle. ``signer_known``: whether the bundle's own signature could be verified.
+    """
+
+    data: bytes
+    open: tuple[tuple[str, str, str], ...]
+    signer_known: bool
+
+
+# --- reading a bundle whose signer may be unknown --------------------------------------------
+
+
+def _taken(inputs: Inputs, facts: Facts) -> Outcome[VerifiedPayload]:  # noqa: ARG001
+    """Stand in for row 1: take the payload although nobody vouched for it.
+
+    Used to *read* a bundle for a draft, never to judge one: what a vendor signed inside is verified
+    all the same, and the draft says of everything that it wants confirming.
+    """
+    envelope = inputs.bundle.statement.envelope
+    signers = tuple(
+        AcceptedSigner(
+            keyid=found.keyid,
+            name="",
+            operator="",
+            anchor=found.keyid.removeprefix("sha256:"),
+            chain=(),
+            signature=found.sig,
+        )
+        for found in envelope.signatures
+    )
+    return passed(establish_payload(envelope.payload, envelope.id, signers))
+
+
+def _reading_catalogue() -> Catalogue[Inputs]:
+    """The catalogue with row 1 replaced by `_taken`."""
+    first, *rest = CATALOGUE
+    taken: Check[Inputs] = replace(first, run=_taken)
+    return Catalogue((taken, *rest))
+
+
+def _outcomes(
+    data: bytes, policy: Policy, trust: TrustStore, catalogue: Catalogue[Inputs]
+) -> Outcomes:
+    bundle = read_bundle(data)
+    inputs = Inputs(bundle=bundle, policy=policy, trust=trust, as_of=AsOf.capture())
+    rulings = policy.rulings((check.id, check.subject) for check in CATALOGUE)
+    return run(catalogue, inputs, rulings, present)
+
+
+# --- taking over -----------------------------------------------------------------------------
+
+
+class _Document:
+    """A policy document being adapted, and which of its values come from the bundle."""
+
+    def __init__(self, document: dict[str, Json]) -> None:
+        self.document = document
+        self.comments: dict[str, str] = {}
+
+    def put(self, pointer: str, new: Json) -> None:
+        """Set a value and mark it, unless it stands there already."""
+        *path, last = pointer.strip("/").split("/")
+        container = self.document
+        for name in path:
+            container = container[name]
+        if last in container and container[last] == new:
+            return
+        container[last] = new
+        self.comments[pointer] = FROM_BUNDLE
+
+    def policy(self) -> Policy:
+        """Read the document as it stands."""
+        return load_policy(policy_text(self.document))
+
+
+def _narrow_subjects(made: _Document, statement: Statement) -> None:
+    """Exclude what the bundle does not hold; drop sections and waivers that go with it."""
+    document = made.document
+    for subject in NAMED:
+        mode = document["subjects"][subject]["mode"]
+        held = listed(subject, statement)
+        if subject == "second_engine" or mode == Mode.EXCLUDED or held:
+            continue
+        made.put(f"/subjects/{subject}", {"mode": Mode.EXCLUDED, "because": _HELD_BY})
+        document.pop(subject, None)
+    gone = {s for s in NAMED if document["subjects"][s]["mode"] == Mode.EXCLUDED}
+    document["waive"] = [w for w in document["waive"] if SUBJECT_OF[w["check"]] not in gone]
+    declared = {binding.type for binding in statement.bindings}
+    wanted = document["bindings"]["require"]
+    made.put("/bindings/require", [name for name in wanted if name in declared])
+    if "gpu" in gone:
+        made.put("/counts", {**document["counts"], "gpu_min": 0, "gpu_exact": "any"})
+    fields = document.get("tdx", {}).get("fields", {})
+    for name, rule in fields.items():
+        if rule["rule"] != "bound":
+            continue
+        judged_by = SUBJECT_OF[rule["by"]]
+        if judged_by != "session" and document["subjects"][judged_by]["mode"] != Mode.REQUIRED:
+            made.put(f"/tdx/fields/{name}", {"rule": "set"})
+
+
+def _allow_session(made: _Document, statement: Statement) -> None:
+    """Allow what the recorded session needs: import, foreign nonce, sides of attestation."""
+    session = made.document["session"]
+    capture = statement.capture
+    if capture.mode == "import":
+        made.put("/session/allow_import", True)
+    if any(nonce.derivation == "foreign" for nonce in statement.nonces):
+        made.put("/session/allow_foreign_nonce", True)
+    if any(len(nonce.value) < session["min_nonce_bytes"] for nonce in statement.nonces):
+        made.put("/session/min_nonce_bytes", 16)
+    attested = [e for e in statement.exchanges if e.purpose == "attestation"]
+    for chat in (e for e in statement.exchanges if e.purpose == "chat"):
+        own = [e.seq for e in attested if e.session == chat.session]
+        if not (any(seq < chat.seq for seq in own) and any(seq > chat.seq for seq in own)):
+            made.put("/session/attest_around", False)
+        if own and min(own) > chat.seq:
+            made.put("/session/allow_attest_after_chat", True)
+    made.put("/time/require", "claimed")
+    span = int((capture.ended_at - capture.started_at).total_seconds()) + 1
+    if span > made.document["time"]["max_capture_s"]:
+        made.put("/time/max_capture_s", span)
+
+
+def _seen(values: Iterable[bytes]) -> list[str]:
+    return sorted({found.hex() for found in values})
+
+
+def _pin_quotes(made: _Document, policy: Policy, quotes: VerifiedQuotes, origin: str) -> None:
+    """Pin the registers of verified quotes: complete fields, one set for each combination."""
+    rules = policy.tdx
+    if rules is None:
+        return
+    bodies = [quote.body.fields() for quote in quotes.quotes.values()]
+    types = sorted({quote.quote.report_type.value for quote in quotes.quotes.values()})
+    accepted = made.document["tdx"]["accept_report_types"]
+    if not set(types) <= set(accepted):
+        made.put("/tdx/accept_report_types", [*accepted, *(t for t in types if t not in accepted)])
+    for name in {name for kind in types for name in REPORT_FIELDS[kind]} - rules.fields.keys():
+        seen = _seen(body[name] for body in bodies if name in body)
+        made.put(f"/tdx/fields/{name}", {"rule": "any_of", "values": seen})
+    for name, rule in rules.fields.items():
+        values = [body[name] for body in bodies if name in body]
+        if any(fit(rule, found) in (Fit.DIFFERS, Fit.NO_REFERENCE) for found in values):
+            made.put(f"/tdx/fields/{name}", {"rule": "any_of", "values": _seen(values)})
+    pinned = [
+        name for name, rule in made.document["tdx"]["fields"].items() if rule["rule"] == "set"
+    ]
+    sets: list[dict[str, Json]] = []
+    for body in bodies:
+        values_of = {name: [body[name].hex()] for name in pinned if name in body}
+        if values_of and values_of not in [entry["values"] for entry in sets]:
+            number = len(sets) + 1
+            sets.append({"name": f"from-bundle-{number}", "because": origin, "values": values_of})
+    made.put("/tdx/sets", sets)
+
+
+def _pin_composes(made: _Document, evidence: Evidence, logs: ReplayedLogs) -> None:
+    """Accept the compose texts that a replayed log measures."""
+    claims = [log.replay.claims for log in logs.logs]
+    found: set[bytes] = set()
+    for artifact in evidence.statement.of_role("dstack.app-compose"):
+        for claim in claims:
+            try:
+                found.add(judge_compose(evidence.body(artifact.id), claim))
+            except (Refused, ArtifactUnavailable):
+                continue
+    if found and "event_log" in made.document:
+        made.put("/event_log/compose_hashes", _seen(found))
+
+
+def _pin_devices(made: _Document, attested: AttestedDevices) -> None:
+    """Pin versions, modes, families and numbers of GPUs whose reports are signed."""
+    gpus = [one.device for one in attested.devices if not one.device.is_switch]
+    made.put("/gpu/families", sorted({one.device.family.name for one in attested.devices}))
+    for name, found in (
+        ("driver", {gpu.report.driver for gpu in gpus}),
+        ("vbios", {gpu.report.vbios for gpu in gpus}),
+    ):
+        texts = sorted(text for text in found if text)
+        made.put(f"/gpu/{name}", {"rule": "any_of", "values": texts})
+    if gpus:
+        made.put("/gpu/mode", sorted({gpu.report.mode.value for gpu in gpus}))
+    answers = [[one.device.is_switch for one in group] for group in attested.answers().values()]
+    counts = {group.count(False) for group in answers}
+    switches = {group.count(True) for group in answers}
+    made.put("/counts/gpu_min", min(counts))
+    if len(counts) == 1:
+        made.put("/counts/gpu_exact", min(counts))
+    if len(switches) == 1:
+        made.put("/counts/switch_exact", min(switches))
+
+
+def _count_cpus(made: _Document, statement: Statement) -> None:
+    roles = ("tdx.quote", "sgx.quote", "snp.report", "nitro.document")
+    made.put("/counts/cpu_min", len(statement.of_role(*roles)))
+
+
+def _adapt(made: _Document, data: bytes, trust: TrustStore) -> None:
+    """Take over everything that the bundle shows."""
+    opened = open_unverified(data)
+    statement = opened.evidence.statement
+    wanted = made.document["profile"]
+    if statement.profile != wanted:
+        message = (
+            f"the bundle is of profile {statement.profile!r}, this default is for {wanted!r}: "
+            f"take a default for {statement.profile!r}, or import again with --profile {wanted}"
+        )
+        raise UsageError(message)
+    made.put("/signers/accept", list(opened.signatures))
+    _narrow_subjects(made, statement)
+    _allow_session(made, statement)
+    _count_cpus(made, statement)
+    policy = made.policy()
+    outcomes = _outcomes(data, policy, trust, _reading_catalogue())
+    origin = f"as measured in bundle {opened.bundle_id}"
+    quotes = outcomes["tdx.quote.signature"].fact
+    if isinstance(quotes, VerifiedQuotes):
+        _pin_quotes(made, policy, quotes, origin)
+    evidence = outcomes["blobs.derived"].fact
+    logs = outcomes["event_log.replay"].fact
+    if isinstance(evidence, Evidence) and isinstance(logs, ReplayedLogs):
+        _pin_composes(made, evidence, logs)
+    attested = outcomes["gpu.report.signature"].fact
+    if isinstance(attested, AttestedDevices) and attested.devices:
+        _pin_devices(made, attested)
+
+
+# --- the command -----------------------------------------------------------------------------
+
+
+def draft_policy(name: str, bundle: bytes | None, trust: TrustStore | None = None) -> Draft:
+    """Make a policy from the shipped default ``name`` and, if given, a good bundle.
+
+    ``trust``: a store that knows the bundle's signer, if the caller has one; without it the
+    signature is not verified and the draft says so. Raises UsageError for an unknown default, for
+    one of another profile than the bundle's, or a signature that is wrong; MalformedInput for an
+    unusable bundle.
+    """
+    document = parse_yaml(default_bytes(name)).value
+    assert isinstance(document, dict)  # noqa: S101  (every shipped default is a map)
+    made = _Document(document)
+    title = [f"Made from the default {name}."]
+    if bundle is None:
+        title += [
+            "It names no signer and pins nothing yet: fill in signers.accept, tdx.sets, xfam,",
+            "event_log.compose_hashes, gpu.driver and gpu.vbios from sources you trust.",
+        ]
+        return Draft(data=policy_text(document, title=title), open=(), signer_known=False)
+    store = TrustStore.build() if trust is None else trust
+    _adapt(made, bundle, store)
+    title += [
+        "Lines marked below were taken from one bundle. They accept that bundle by construction;",
+        "they judge others only after you have confirmed each of them from another source.",
+    ]
+    document["name"] = f"{name}-own"
+    data = policy_text(document, title=title, comments=made.comments)
+    policy = load_policy(data)
+    outcomes = _outcomes(bundle, policy, store, CATALOGUE)
+    known = outcomes["envelope.signature"].status is Status.PASS
+    if outcomes["envelope.signature"].status is Status.FAIL:
+        message = f"this is no good bundle: {outcomes['envelope.signature'].detail}"
+        raise UsageError(message)
+    if not known:
+        outcomes = _outcomes(bundle, policy, store, _reading_catalogue())
+    remaining = tuple(
+        (check, outcome.status.value, str(outcome.reason))
+        for check, outcome in outcomes.items()
+        if outcome.status not in (Status.PASS, Status.NOT_APPLICABLE)
+        and (known or check != "signer.standing")  # the key is not here to be judged
+    )
+    return Draft(data=data, open=remaining, signer_known=known)
+
+
+def write_policy(path: Path, data: bytes, *, overwrite: bool = False) -> None:
+    """Write a policy file whole or not at all. Raises UsageError where it exists already."""
+    if path.exists() and not overwrite:
+        message = f"{path} exists; name another file or say --overwrite"
+        raise UsageError(message)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        message = f"{path} cannot be written: {error.strerror}"
+        raise UsageError(message) from None
