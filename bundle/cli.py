@@ -285,7 +285,7 @@ def policy_init(  # noqa: PLR0917  (typer makes options of arguments)
         say(f"{aside}under this policy the bundle is not yet VERIFIED:")
         say(*(f"  {status}  {check}  {reason}" for check, status, reason in made.open))
     else:
-        say(f"{aside}under this policy the bundle gives VERIFIED; confirm the marked lines elsewhere")
+        say(f"{aside}under this policy the bundle gives VERIFIED; confirm marked lines elsewhere")
 
 
 @policy_app.command(
