@@ -148,7 +148,7 @@ class Assembly:
     _counters: dict[str, int] = field(default_factory=dict)
 
     def fresh_id(self, stem: str) -> str:
-        """Return the next free local id of a stem: ``quote-1``, ``quote-2`` …"""
+        """Return the next free local id of a stem: ``quote-1``, then ``quote-2``."""
         number = self._counters.get(stem, 0) + 1
         self._counters[stem] = number
         return f"{stem}-{number}"

@@ -23,7 +23,7 @@ from verify.trust.store import TrustStore
 _PACKAGE: Final = Path(__file__).resolve().parent
 _FIXTURES: Final = _PACKAGE.parent / "fixtures"
 BUNDLE: Final = "nanogpt.evidence.json"
-POLICY: Final = "nanogpt.yaml"
+POLICY: Final = "nanogpt.policy.yaml"
 TRUST: Final = "test-only.json"
 
 
@@ -60,7 +60,7 @@ def tampered(bundle: bytes) -> tuple[bytes, str]:
 def _judged(bundle: bytes) -> Report:
     return verify_bundle(
         bundle,
-        policy=load_policy(_file("policies", POLICY), file=POLICY),
+        policy=load_policy(_file("bundles", POLICY), file=POLICY),
         trust=TrustStore.build(files=[read_trust_file(_file("trust", TRUST), file=TRUST)]),
         as_of=AsOf.capture(),
     )
@@ -96,8 +96,6 @@ def run(write: Callable[[str], None], *, colour: bool) -> int:
     verdict = text.Paint(colour=colour).verdict(bad.verdict)
     write(f"{verdict} ({int(bad.exit_code)})  {bad.input.bundle_id}\n")
     write("\n".join(changes(good, bad)) + "\n")
-    write(
-        "\nNext: teebundle verify FILE --policy POLICY.yaml; teebundle explain CHECK\n"
-    )
+    write("\nNext: teebundle verify FILE --policy POLICY.yaml; teebundle explain CHECK\n")
     expected = (good.verdict.value, bad.verdict.value) == ("VERIFIED", "REJECTED")
     return 0 if expected else 70

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import sha256
+from typing import Final, Literal
 
 from verify.checks.catalogue import CATALOGUE, CATALOGUE_ID
 from verify.checks.container import Attachments, absences, judged_signers
@@ -27,7 +28,6 @@ from verify.engine.report import (
     AllowedFinding,
     AsOfSummary,
     AttachmentSummary,
-    Bound,
     InputSummary,
     PolicySummary,
     Report,
@@ -40,10 +40,15 @@ from verify.policy.model import Policy
 from verify.trust.store import TrustStore
 from verify.wire.container import UnverifiedBundle, read_bundle
 from verify.wire.limits import DEFAULT, Limits
-from verify.wire.model import Evidence, Statement
+from verify.wire.model import ArtifactState, Evidence, Statement
 from verify.wire.statement import VerifiedStatement
 
 Outcomes = Mapping[str, Outcome[object]]
+_STATES: Final[Mapping[ArtifactState, Literal["external-unavailable", "withheld", "missing"]]] = {
+    ArtifactState.EXTERNAL_UNAVAILABLE: "external-unavailable",
+    ArtifactState.WITHHELD: "withheld",
+    ArtifactState.MISSING: "missing",
+}
 
 
 @value
@@ -164,14 +169,10 @@ def _as_of_summary(as_of: AsOf, outcomes: Outcomes) -> AsOfSummary:
         level=None if shown is None else shown.level.value,
         claimed_start=None if known is None else known.claimed_start,
         claimed_end=None if known is None else known.claimed_end,
-        not_before=_bound(None if shown is None else shown.not_before),
-        not_after=_bound(None if shown is None else shown.not_after),
+        not_before=None if shown is None else shown.not_before,
+        not_after=None if shown is None else shown.not_after,
         evidence_window=evidence_window(outcomes),
     )
-
-
-def _bound(found: Bound | None) -> Bound | None:
-    return found
 
 
 def _absent(inputs: Inputs, outcomes: Outcomes) -> tuple[AbsentArtifact, ...]:
@@ -184,7 +185,7 @@ def _absent(inputs: Inputs, outcomes: Outcomes) -> tuple[AbsentArtifact, ...]:
         AbsentArtifact(
             artifact=absence.artifact.id,
             role=absence.artifact.role,
-            state=absence.state.value,
+            state=_STATES[absence.state],
             reason=absence.reason,
             attachment=absence.attachment,
         )
@@ -192,9 +193,7 @@ def _absent(inputs: Inputs, outcomes: Outcomes) -> tuple[AbsentArtifact, ...]:
     )
 
 
-def _attachments(
-    bundle: UnverifiedBundle, outcomes: Outcomes
-) -> tuple[AttachmentSummary, ...]:
+def _attachments(bundle: UnverifiedBundle, outcomes: Outcomes) -> tuple[AttachmentSummary, ...]:
     """List every attachment: accepted, ignored for its unknown signer, or bad."""
     found = outcomes["attachments.form"].fact
     accepted = {a.index: a for a in found.accepted} if isinstance(found, Attachments) else {}

@@ -49,10 +49,11 @@ def test_good_bundle_judged_without_added_anchors_is_rejected(name: str) -> None
 
 
 def test_committed_files_are_exactly_the_built_ones() -> None:
-    stems = {path.name.removesuffix(".evidence.json") for path in (HERE / "bundles").iterdir()}
+    stems = {path.name.partition(".")[0] for path in (HERE / "bundles").iterdir()}
     assert stems == set(GOOD)
     for name, case in GOOD.items():
         assert (HERE / "bundles" / f"{name}.evidence.json").read_bytes() == case.bundle
+        assert (HERE / "bundles" / f"{name}.policy.yaml").read_bytes() == case.policy
 
 
 def test_every_check_passes_in_some_good_bundle_or_is_out_of_this_version() -> None:
