@@ -160,7 +160,9 @@ def judge_binding(
     nonces: Sequence[bytes],  # noqa: ARG001  (row 48 compares it)
 ) -> Binding:
     """Say that the signing key stands in no quote: ``binding.key_not_attested`` (absent)."""
-    address = report.address if isinstance(report, IonetReport) else b""
+    if not isinstance(report, IonetReport):
+        raise TypeError("a report object of another family")
+    address = report.address
     gap = Refused(
         Reason.BINDING_KEY_NOT_ATTESTED,
         "nothing ties the signing key to the quote",
