@@ -44,9 +44,12 @@ def _write(path: Path, data: bytes) -> None:
 
 def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
     for name, data in files.items():
-        path = folder / name
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(path, data)
+        *levels, _ = name.split("/")
+        below = folder
+        for level in levels:
+            below /= level
+            below.mkdir(mode=0o700, exist_ok=True)
+        _write(folder / name, data)
 
 
 def unpack(source: Path, target: Path, *, bounds: Limits = DEFAULT) -> None:
