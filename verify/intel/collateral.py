@@ -29,6 +29,8 @@ from verify.intel.tcb import (
 BODY_LIMIT: Final = 256 * 1024
 CHAIN_LIMIT: Final = 64 * 1024
 DEPTH_LIMIT: Final = 32
+OPENERS_LIMIT: Final = 8192
+"""Arrays and objects in one body (about 900 *seen*)."""
 
 T = TypeVar("T")
 
@@ -208,6 +210,9 @@ def split_body(body: bytes, member: str, codes: BodyCodes) -> SignedBody:
         raise FormatError(
             BODY_LIMIT, "a body of more than 256 KiB", reason=Reason.TDX_INPUT_TOO_LARGE
         )
+    if body.count(b"[") + body.count(b"{") > OPENERS_LIMIT:
+        # the decoder recurses once a level, and how far it may is not ours to say
+        raise FormatError(0, "more nested values than any item holds", reason=codes.malformed)
     try:
         text = body.decode("utf-8")
         found, start, stop = _split(text, member)
