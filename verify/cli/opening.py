@@ -49,16 +49,21 @@ def claimed_profile(path: str) -> str | None:
 
 
 def device_key(chain: bytes) -> str:
-    """Return the public key of a device chain's leaf as PEM, or why it cannot be read."""
+    """Return the name, serial number and public key (PEM) of a device chain's leaf.
+
+    Or why it cannot be read; nothing is verified.
+    """
     from verify.nvidia.certificates import (  # noqa: PLC0415  (only --gpu-keys needs it)
         parse_chain,
         public_key_pem,
     )
 
     try:
-        return public_key_pem(parse_chain(chain))
+        found = parse_chain(chain)
     except FormatError as error:
         return f"not a device chain: {shown(error.what)}"
+    label = shown(" / ".join(found.leaf.common_names))
+    return f"{label}, serial {found.leaf.serial:X}\n{public_key_pem(found)}"
 
 
 def shown_bundle(path: str, form: str, *, signature: bool, quote: bool, gpu_keys: bool) -> str:

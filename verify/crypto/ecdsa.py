@@ -40,6 +40,11 @@ _ECDSA: Final = {Curve.P256: ec.ECDSA(hashes.SHA256()), Curve.P384: ec.ECDSA(has
 _SEEN: Final[Bounded[tuple[bytes, bytes, bytes, Curve], Signed]] = Bounded(2048)
 
 
+def forget() -> None:
+    """Empty the cache of this module (for measurements and for tests of equal results)."""
+    _SEEN.clear()
+
+
 def curve_of(key: object) -> Curve | None:
     """Return the supported curve of a public key, or None for any other key."""
     if isinstance(key, ec.EllipticCurvePublicKey):

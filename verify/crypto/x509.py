@@ -18,7 +18,6 @@ from hashlib import sha256
 from typing import Final, TypeVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
@@ -41,6 +40,7 @@ OID_AUTHORITY_KEY_IDENTIFIER: Final = "2.5.29.35"
 OID_ECDSA_SHA256: Final = "1.2.840.10045.4.3.2"
 OID_ECDSA_SHA384: Final = "1.2.840.10045.4.3.3"
 
+_EXPLICIT_VERSION: Final = 0xA0
 _ALGORITHM_CURVE: Final = {Curve.P256: OID_ECDSA_SHA256, Curve.P384: OID_ECDSA_SHA384}
 
 T = TypeVar("T")
@@ -58,7 +58,9 @@ class Extension:
 class Certificate:
     """A certificate read completely. Two are equal iff their ``sha256`` are.
 
-    ``issuer``, ``subject``: DER of the names. ``common_names``: every CN of the subject, in order.
+    ``issuer``, ``subject``, ``spki``, ``algorithm``: DER of the names, the SubjectPublicKeyInfo and
+    the AlgorithmIdentifier inside the signed part, each as encoded. ``common_names``: every CN of
+    the subject, in order.
     ``ca``: cA of basicConstraints, None without that extension. ``may_sign``, ``may_sign_certs``,
     ``may_sign_crls``: keyUsage bits, False without it. ``curve``: None for a key that is not on a
     supported named curve. Times are aware UTC, both ends inclusive.
@@ -70,6 +72,8 @@ class Certificate:
     serial: int
     issuer: bytes
     subject: bytes
+    spki: bytes
+    algorithm: bytes
     common_names: tuple[str, ...]
     not_before: datetime
     not_after: datetime
@@ -88,11 +92,8 @@ class Certificate:
 
     @property
     def spki_sha256(self) -> bytes:
-        """SHA-256 of the SubjectPublicKeyInfo as encoded again by the library."""
-        encoded = self.native.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        return sha256(encoded).digest()
+        """SHA-256 of the SubjectPublicKeyInfo."""
+        return sha256(self.spki).digest()
 
 
 @value(eq=False)
@@ -158,8 +159,41 @@ def _public_key(native: x509.Certificate) -> ec.EllipticCurvePublicKey | None:
     return key if isinstance(key, ec.EllipticCurvePublicKey) else None
 
 
+def _next(der: bytes, at: int) -> int:
+    """Return where the element at ``at`` ends. The library has found the DER well-formed."""
+    length = der[at + 1]
+    if length < 0x80:
+        return at + 2 + length
+    inside = at + 2 + (length & 0x7F)
+    return inside + int.from_bytes(der[at + 2 : inside], "big")
+
+
+def _inside(der: bytes, at: int) -> int:
+    """Return where the value of the element at ``at`` begins."""
+    length = der[at + 1]
+    return at + 2 if length < 0x80 else at + 2 + (length & 0x7F)
+
+
+def _signed_members(der: bytes) -> tuple[bytes, tuple[bytes, ...]]:
+    """Return TBSCertificate and its members from serialNumber to subjectPublicKeyInfo.
+
+    As encoded: re-encoding would hide how somebody wrote them.
+    """
+    start = _inside(der, 0)
+    at = _inside(der, start)
+    if der[at] == _EXPLICIT_VERSION:
+        at = _next(der, at)
+    members: list[bytes] = []
+    for _ in range(6):
+        stop = _next(der, at)
+        members.append(der[at:stop])
+        at = stop
+    return der[start : _next(der, start)], tuple(members)
+
+
 def _read_certificate(der: bytes) -> Certificate:
     native = x509.load_der_x509_certificate(der)
+    tbs, (_, algorithm, issuer, _, subject, spki) = _signed_members(der)
     serial = native.serial_number
     if serial < 0:
         raise FormatError(0, "a negative serial number")
@@ -180,14 +214,16 @@ def _read_certificate(der: bytes) -> Certificate:
         sha256=sha256(der).digest(),
         version=native.version.value + 1,
         serial=serial,
-        issuer=native.issuer.public_bytes(),
-        subject=native.subject.public_bytes(),
+        issuer=issuer,
+        subject=subject,
+        spki=spki,
+        algorithm=algorithm,
         common_names=tuple(str(name.value) for name in names),
         not_before=native.not_valid_before_utc,
         not_after=native.not_valid_after_utc,
         signature_oid=native.signature_algorithm_oid.dotted_string,
         signature=native.signature,
-        tbs=native.tbs_certificate_bytes,
+        tbs=tbs,
         extensions=_extensions(found),
         ca=ca,
         path_length=path_length,
@@ -200,8 +236,19 @@ def _read_certificate(der: bytes) -> Certificate:
     )
 
 
+def _list_issuer(der: bytes) -> tuple[int, bytes]:
+    """Return version and issuer of a list, as encoded; the library does not tell the version."""
+    at = _inside(der, _inside(der, 0))
+    version = 1
+    if der[at : at + 3] == b"\x02\x01\x01":
+        version, at = 2, at + 3
+    at = _next(der, at)
+    return version, der[at : _next(der, at)]
+
+
 def _read_list(der: bytes) -> RevocationList:
     native = x509.load_der_x509_crl(der)
+    version, issuer = _list_issuer(der)
     extensions = _extensions(native.extensions)
     serials: set[int] = set()
     for entry in native:
@@ -213,8 +260,8 @@ def _read_list(der: bytes) -> RevocationList:
     return RevocationList(
         der=der,
         sha256=sha256(der).digest(),
-        version=2 if _says_version_two(native.tbs_certlist_bytes) else 1,
-        issuer=native.issuer.public_bytes(),
+        version=version,
+        issuer=issuer,
         this_update=native.last_update_utc,
         next_update=native.next_update_utc,
         signature_oid=native.signature_algorithm_oid.dotted_string,
@@ -224,12 +271,6 @@ def _read_list(der: bytes) -> RevocationList:
         revoked=frozenset(serials),
         native=native,
     )
-
-
-def _says_version_two(tbs: bytes) -> bool:
-    """Whether the first member of TBSCertList is ``INTEGER 1``; the library does not tell."""
-    header = 2 + (tbs[1] & 0x7F if tbs[1] & 0x80 else 0)
-    return tbs[header : header + 3] == b"\x02\x01\x01"
 
 
 def load_certificate(der: bytes) -> Certificate:

@@ -246,19 +246,10 @@ def has_plain_p384_key(certificate: Certificate) -> bool:
     """
     if certificate.curve is not Curve.P384 or certificate.signature_oid != OID_ECDSA_SHA384:
         return False
-    try:
-        key, algorithm = _key_and_algorithm(certificate.tbs)
-    except FormatError:
-        return False
-    return key[: len(_P384_KEY)] == _P384_KEY and algorithm == _ECDSA_SHA384_IDENTIFIER
-
-
-def _key_and_algorithm(tbs: bytes) -> tuple[bytes, bytes]:
-    """Return SubjectPublicKeyInfo and the inner AlgorithmIdentifier of a version 3 certificate."""
-    members = der.children(tbs, der.whole(tbs, der.SEQUENCE, "the signed part"))
-    if len(members) < 7:
-        raise FormatError(0, "the signed part has too few members")
-    return der.outer(tbs, members[6]), der.outer(tbs, members[2])
+    return (
+        certificate.algorithm == _ECDSA_SHA384_IDENTIFIER
+        and certificate.spki[: len(_P384_KEY)] == _P384_KEY
+    )
 
 
 def role_fault(certificate: Certificate, *, signs_certificates: bool, below: int) -> str | None:
@@ -476,14 +467,6 @@ def firmware_id(leaf: Certificate) -> FirmwareId | None:
     return None if newer is None else parse_tcb_info(newer.value)
 
 
-def _public_key_info(certificate: Certificate) -> bytes | None:
-    if certificate.key is None:
-        return None
-    return certificate.key.public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-
-
 def judge_fwid(report: Report, chain: DeviceChain) -> FirmwareId:
     """Report and leaf name the same firmware, and the leaf's extension names its issuer's key.
 
@@ -499,7 +482,7 @@ def judge_fwid(report: Report, chain: DeviceChain) -> FirmwareId:
     if (
         found is not None
         and found.embedded_key is not None
-        and found.embedded_key != _public_key_info(chain.boot)
+        and found.embedded_key != chain.boot.spki
     ):
         raise Refused(
             Reason.GPU_FWID_KEY_MISMATCH,

@@ -435,10 +435,7 @@ def judge_pinned(key: ResolvedKey, pins: Collection[bytes]) -> None:
 
     Raises Refused (``nras.key.intermediate_not_pinned``), with the digest found. Source: 10.4, 18.
     """
-    try:
-        found = key.intermediate.spki_sha256
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        found = b""  # a key the library cannot encode is nobody's pin
+    found = key.intermediate.spki_sha256
     if found not in pins:
         raise Refused(
             Reason.NRAS_KEY_INTERMEDIATE_NOT_PINNED,

@@ -276,7 +276,7 @@ def responder_of(response: OcspResponse, issuer: Certificate, as_of: datetime) -
 def _is_named(response: OcspResponse, certificate: Certificate) -> bool:
     """Whether the response names this certificate as its responder."""
     if response.responder_name is not None:
-        return response.responder_name == certificate.subject
+        return response.responder_name == certificate.native.subject.public_bytes()
     return response.responder_key_hash == _key_hash(certificate)
 
 

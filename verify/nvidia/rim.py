@@ -41,8 +41,9 @@ HASH_HEX: Final = 96
 SWID: Final = "http://standards.iso.org/iso/19770/-2/2015/schema.xsd"
 HASH: Final = "http://www.w3.org/2001/04/xmlenc#sha384"
 NVDEC0_INDEX: Final = 35
-_HEX: Final = frozenset("0123456789abcdefABCDEF")
-_DECIMAL: Final = frozenset("0123456789")
+_HASH_NAME: Final = f"{HASH} Hash"
+_NUMBERS: Final = {str(number): number for number in range(MAX_INDEX + 1)}
+_MEMBERS: Final = frozenset({"type", "index", "active", "alternatives", "name", "size"})
 
 
 class RimKind(Enum):
@@ -84,12 +85,12 @@ def _schema(what: str) -> FormatError:
     return FormatError(0, what, reason=Reason.GPU_RIM_SCHEMA_INVALID)
 
 
-def _number(text: str, most: int, what: str) -> int:
-    """Read a plain decimal number without sign or leading zero."""
-    plain = 0 < len(text) <= 3 and _DECIMAL.issuperset(text) and (text == "0" or text[0] != "0")
-    if not plain or int(text) > most:
-        raise _schema(f"{what} {text[:16]!r} is not a number from 0 to {most}")
-    return int(text)
+def _number(text: str | None, what: str) -> int:
+    """Read a plain decimal number without sign or leading zero, at most 255."""
+    found = _NUMBERS.get(text or "")
+    if found is None:
+        raise _schema(f"{what} {(text or '')[:16]!r} is not a number from 0 to {MAX_INDEX}")
+    return found
 
 
 class _ManifestReader:
@@ -161,7 +162,7 @@ class _ManifestReader:
     def _resource(self, attributes: dict[str, str]) -> None:
         if len(self._resources) >= MAX_RESOURCES:
             raise FormatError(0, "too many resources", reason=Reason.GPU_INPUT_TOO_LARGE)
-        index = _number(attributes.get("index", ""), MAX_INDEX, "index")
+        index = _number(attributes.get("index"), "index")
         if attributes.get("type") != "Measurement" or attributes.get("size") != "48":
             self._refuse(f"resource {index} is not a measurement of 48 bytes")
         if index in self._resources:
@@ -169,19 +170,25 @@ class _ManifestReader:
         active = attributes.get("active")
         if active not in ("True", "False"):
             self._refuse(f"resource {index} is neither active nor inactive")
-        count = _number(attributes.get("alternatives", ""), 999, "alternatives")
+        count = _number(attributes.get("alternatives"), "alternatives")
         if count > MAX_ALTERNATIVES:
             raise FormatError(0, "too many alternatives", reason=Reason.GPU_INPUT_TOO_LARGE)
-        prefix = f"{HASH} Hash"
-        stated = sum(key.startswith(prefix) for key in attributes)
-        if not count or stated != count:
-            self._refuse(f"resource {index} has {stated} values, not {count}")
         values: list[bytes] = []
         for position in range(count):
-            text = attributes.get(f"{prefix}{position}", "")
-            if len(text) != HASH_HEX or not _HEX.issuperset(text):
+            text = attributes.get(f"{_HASH_NAME}{position}", "")
+            try:
+                found = bytes.fromhex(text)
+            except ValueError:
+                found = b""
+            # White space, which fromhex skips, cannot stand in 96 characters that give 48 bytes.
+            if len(text) != HASH_HEX or len(found) * 2 != HASH_HEX:
                 self._refuse(f"value {position} of resource {index} is not 96 hex digits")
-            values.append(bytes.fromhex(text))
+            values.append(found)
+        others = len(attributes) - count
+        if others != len(_MEMBERS) or not attributes.keys() >= _MEMBERS:
+            others = sum(not key.startswith(_HASH_NAME) for key in attributes)
+        if not count or others + count != len(attributes):
+            self._refuse(f"resource {index} has another number of values than {count}")
         self._resources[index] = Resource(
             index=index,
             active=active == "True",

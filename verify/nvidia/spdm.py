@@ -235,14 +235,15 @@ def _read_blocks(data: bytes, count: int, stop: int) -> tuple[bytes, ...]:
     values: list[bytes] = []
     at = BLOCKS_OFFSET
     for index in range(1, count + 1):
-        if stop - at < BLOCK_LENGTH or data[at : at + 7] != _BLOCK_HEADERS[index]:
+        end = at + BLOCK_LENGTH
+        if end > stop or data[at : at + 7] != _BLOCK_HEADERS[index]:
             raise FormatError(
                 at,
                 f"block {index} is not a 48-byte DMTF value with that index inside the record",
                 reason=Reason.GPU_REPORT_MEASUREMENTS_INVALID,
             )
-        values.append(data[at + 7 : at + BLOCK_LENGTH])
-        at += BLOCK_LENGTH
+        values.append(data[at + 7 : end])
+        at = end
     if at != stop or not values:
         raise FormatError(
             at,

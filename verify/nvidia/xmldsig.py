@@ -11,6 +11,7 @@ Source: nvidia.md 8.4, 17.
 from __future__ import annotations
 
 import hashlib
+import re
 from itertools import pairwise
 from typing import Final, NoReturn
 from xml.parsers import expat
@@ -35,7 +36,10 @@ _ATTRIBUTE_ESCAPES: Final = str.maketrans(
     {"&": "&amp;", "<": "&lt;", '"': "&quot;", "\t": "&#x9;", "\n": "&#xA;", "\r": "&#xD;"}
 )
 _TEXT_ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#xD;"})
+_PLAIN: Final = re.compile('[^&<>"\\t\\n\\r]*').fullmatch
 _SPACE: Final = " \t\r\n"
+_Attribute = tuple[str, str, str, str]
+"""Namespace, local name, name as written, value: sorted as such."""
 
 
 class _Node:
@@ -95,6 +99,7 @@ class _Canonical:
         parser.CharacterDataHandler = self._text
         self._parser = parser
         self._scopes: list[dict[str, str]] = [{"": ""}]
+        self._names: dict[str, tuple[str, str]] = {}
         self._elements = 0
         self._body: list[str] = []
         self._info: list[str] = []
@@ -149,12 +154,22 @@ class _Canonical:
         self._refuse("a CDATA section")
 
     def _split(self, name: str) -> tuple[str, str]:
+        """Return prefix and local name of a qualified name; each name is looked at once."""
+        known = self._names.get(name)
+        if known is not None:
+            return known
         prefix, colon, local = name.partition(":")
         if not colon:
-            return "", name
-        if not prefix or not local or ":" in local:
+            prefix, local = "", name
+        elif not prefix or not local or ":" in local:
             self._refuse(f"{name[:64]} is not a qualified name")
+        self._names[name] = prefix, local
         return prefix, local
+
+    def _declare(self, prefix: str, uri: str, scope: dict[str, str]) -> None:
+        if prefix and (prefix in ("xml", "xmlns") or not uri):
+            self._refuse(f"the declaration of {prefix[:64]} is not allowed")
+        scope[prefix] = uri
 
     def _start(self, name: str, flat: list[str]) -> None:
         scopes = self._scopes
@@ -165,31 +180,25 @@ class _Canonical:
             or len(flat) > 2 * MAX_ATTRIBUTES
         ):
             self._too_large("more depth, elements or attributes than a manifest has")
-        parent = scopes[-1]
-        scope = parent
-        plain: list[tuple[str, str, str]] = []
-        for at in range(0, len(flat), 2):
-            key, value = flat[at], flat[at + 1]
-            if key == "xmlns":
-                prefix = ""
-            elif key.startswith("xmlns:"):
-                prefix = key[6:]
-                if prefix in ("", "xml", "xmlns") or ":" in prefix or not value:
-                    self._refuse(f"the declaration {key[:64]} is not allowed")
+        parent = scope = scopes[-1]
+        attributes: list[_Attribute] = []
+        prefixed: list[tuple[str, str, str, str]] = []
+        for key, found in zip(flat[::2], flat[1::2], strict=True):
+            prefix, local = self._split(key)
+            if prefix == "xmlns" or key == "xmlns":
+                if scope is parent:
+                    scope = dict(parent)
+                self._declare(local if prefix else "", found, scope)
+            elif prefix:
+                prefixed.append((prefix, local, key, found))
             else:
-                plain.append((*self._split(key), value))
-                continue
-            if scope is parent:
-                scope = dict(parent)
-            scope[prefix] = value
+                attributes.append(("", local, key, found))
         scopes.append(scope)
-
-        attributes: list[tuple[str, str, str, str]] = []
-        for prefix, local, value in plain:
-            written = f"{prefix}:{local}" if prefix else local
-            attributes.append((self._resolve(prefix) if prefix else "", local, written, value))
-        if len(attributes) > 1:
-            attributes.sort()
+        attributes += [
+            (self._resolve(prefix), local, key, found) for prefix, local, key, found in prefixed
+        ]
+        attributes.sort()
+        if len(prefixed) > 1:
             for one, other in pairwise(attributes):
                 if one[:2] == other[:2]:
                     self._refuse(f"the attribute {other[2][:64]} stands twice")
@@ -210,7 +219,7 @@ class _Canonical:
         namespace: str,
         local: str,
         parent: dict[str, str],
-        attributes: list[tuple[str, str, str, str]],
+        attributes: list[_Attribute],
     ) -> None:
         depth = len(self._scopes) - 1
         if namespace == DSIG and local == "Signature":
@@ -239,20 +248,18 @@ class _Canonical:
                 return
             sink = self._info
         scope = self._scopes[-1]
-        sink.append(f"<{name}")
+        written = [
+            f' {key}="{found if _PLAIN(found) else found.translate(_ATTRIBUTE_ESCAPES)}"'
+            for _, _, key, found in attributes
+        ]
         if scope is not effective:
-            sink.extend(
-                f' xmlns:{prefix}="{scope[prefix].translate(_ATTRIBUTE_ESCAPES)}"'
-                if prefix
-                else f' xmlns="{scope[prefix].translate(_ATTRIBUTE_ESCAPES)}"'
+            written[:0] = [
+                f" xmlns{':' if prefix else ''}{prefix}="
+                f'"{scope[prefix].translate(_ATTRIBUTE_ESCAPES)}"'
                 for prefix in sorted(scope)
                 if effective.get(prefix) != scope[prefix]
-            )
-        sink.extend(
-            f' {written}="{value.translate(_ATTRIBUTE_ESCAPES)}"'
-            for _, _, written, value in attributes
-        )
-        sink.append(">")
+            ]
+        sink.append(f"<{name}{''.join(written)}>")
 
     def _end(self, name: str) -> None:
         depth = len(self._scopes) - 1
