@@ -161,9 +161,12 @@ def import_recording(  # noqa: PLR0917  (typer makes options of arguments)
     )
     if (attestation is None) is (recording is None):
         raise UsageError("name either RECORDING or --attestation PATH")
-    bundle_id = import_session(asked, key, passphrase_of(passphrase_env))
+    bundle_id, claimed = import_session(asked, key, passphrase_of(passphrase_env))
     print_text(f"{bundle_id}\n")
-    say(f"wrote {out}", f"next: teebundle policy init --from PROFILE --bundle {out} -o policy.yaml")
+    say(
+        f"wrote {out}",
+        f"next: teebundle policy init --from {claimed} --bundle {out} -o policy.yaml",
+    )
 
 
 @app.command(
@@ -266,14 +269,14 @@ def policy_init(  # noqa: PLR0917  (typer makes options of arguments)
     ] = False,
 ) -> None:
     """Write a policy."""
-    from bundle.policy_init import draft_policy, write_policy  # noqa: PLC0415  (help needs it not)
-    from verify.cli.files import read_file  # noqa: PLC0415  (the same)
+    from bundle.policy_init import draft_policy  # noqa: PLC0415  (help does not need it)
+    from bundle.seal import write_new  # noqa: PLC0415  (the same)
+    from verify.cli.files import bundle_bytes  # noqa: PLC0415  (the same)
     from verify.cli.loading import trust_of  # noqa: PLC0415  (the same)
-    from verify.wire.limits import DEFAULT  # noqa: PLC0415  (the same)
 
-    data = None if bundle is None else read_file(bundle, DEFAULT.packed_file, "bundle")
+    data = None if bundle is None else bundle_bytes(bundle)
     made = draft_policy(default, data, trust_of(tuple(trust or ()), tuple(signer or ())))
-    write_policy(out, made.data, overwrite=overwrite)
+    write_new(out, made.data, overwrite=overwrite)
     say(f"wrote {out}")
     if data is None:
         return

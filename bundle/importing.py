@@ -62,8 +62,8 @@ def bundle_id_of(data: bytes) -> str:
     return "sha256:" + sha256(pae(PAYLOAD_TYPE, payload)).hexdigest()
 
 
-def import_session(asked: Import, key: Path, passphrase: bytes | None) -> str:
-    """Seal the recording that was asked for; return the id of the bundle written.
+def import_session(asked: Import, key: Path, passphrase: bytes | None) -> tuple[str, str]:
+    """Seal the recording that was asked for; return id and profile of the bundle written.
 
     Raises UsageError for a recording or key that cannot be used, and for a credential found in
     what was about to be stored; then nothing is written.
@@ -88,4 +88,4 @@ def import_session(asked: Import, key: Path, passphrase: bytes | None) -> str:
     except SealError as error:
         raise UsageError(str(error)) from error
     write_new(asked.out, data, overwrite=asked.overwrite)
-    return bundle_id_of(data)
+    return bundle_id_of(data), made.assembly.profile

@@ -12,7 +12,6 @@ Source: verification.md 5.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from bundle.policy_text import FROM_BUNDLE, policy_text
@@ -323,18 +322,3 @@ def draft_policy(name: str, bundle: bytes | None, trust: TrustStore | None = Non
         and (known or check != "signer.standing")  # the key is not here to be judged
     )
     return Draft(data=data, open=remaining, signer_known=known)
-
-
-def write_policy(path: Path, data: bytes, *, overwrite: bool = False) -> None:
-    """Write a policy file whole or not at all. Raises UsageError where it exists already."""
-    if path.exists() and not overwrite:
-        message = f"{path} exists; name another file or say --overwrite"
-        raise UsageError(message)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        message = f"{path} cannot be written: {error.strerror}"
-        raise UsageError(message) from None

@@ -191,6 +191,9 @@ def write_new(path: Path, data: bytes, *, overwrite: bool = False) -> None:
     if not overwrite and (path.exists() or path.is_symlink()):
         message = f"{path}: exists already; choose another name or pass --overwrite"
         raise UsageError(message)
+    if path.exists() and not path.is_file():  # a rename would put a file in place of a device
+        message = f"{path}: is no regular file; choose another name"
+        raise UsageError(message)
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:

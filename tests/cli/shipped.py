@@ -19,7 +19,7 @@ import verify.cli
 ROOT: Final = Path(__file__).resolve().parents[2]
 FIXTURES: Final = ROOT / "fixtures"
 BUNDLE: Final = FIXTURES / "bundles" / "nanogpt.evidence.json"
-POLICY: Final = FIXTURES / "policies" / "nanogpt.yaml"
+POLICY: Final = FIXTURES / "bundles" / "nanogpt.policy.yaml"
 TRUST: Final = FIXTURES / "trust" / "test-only.json"
 JUDGED: Final = ("--policy", str(POLICY), "--trust", str(TRUST))
 GOOD: Final = ("verify", str(BUNDLE), *JUDGED)

@@ -151,3 +151,21 @@ def test_draft_in_a_wrong_place_is_refused_at_once(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=said):
             Draft(str(path), (str(given), str(tmp_path / "absent")))
     assert given.read_bytes() == b"x"
+
+
+def test_draft_follows_a_link_and_never_replaces_a_device_or_pipe(tmp_path: Path) -> None:
+    real, link, fifo = tmp_path / "real", tmp_path / "link", tmp_path / "fifo"
+    link.symlink_to(real)
+    Draft(str(link)).commit(b"new")
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    draft = Draft(str(fifo))
+    draft.commit(b"said")
+    draft.discard()
+    assert os.read(reader, 10) == b"said"
+    os.close(reader)
+    assert fifo.is_fifo()
+    Draft("/dev/null").commit(b"nowhere")
+    assert Path("/dev/null").is_char_device()
