@@ -109,7 +109,8 @@ def _revocation_role(recorded: RecordedExchange) -> str:
         return "nvidia.ocsp-response"
     if body.startswith(b"-----BEGIN X509 CRL-----"):
         try:
-            body = base64.b64decode(b"".join(body.split(b"\n")[1:-2]))
+            lines = [line for line in body.splitlines() if not line.startswith(b"-----")]
+            body = base64.b64decode(b"".join(lines))
         except (ValueError, binascii.Error):
             return _OTHER
     if not body.startswith(b"0"):

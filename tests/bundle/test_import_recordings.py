@@ -8,6 +8,7 @@ from hashlib import sha256
 
 import pytest
 
+from bundle.importers import http_folder
 from bundle.importers.draft import draft, profile_of
 from bundle.importers.http_folder import (
     headers_of,
@@ -244,6 +245,26 @@ def test_symlinks_and_empty_folders_are_refused(tmp_path):
         read_capture(folder)
     with pytest.raises(UsageError, match="no recording found"):
         read_recording(tmp_path)
+
+
+def test_a_file_beyond_the_limit_is_refused(tmp_path, monkeypatch):
+    folder = capture(tmp_path / "c")
+    monkeypatch.setattr(http_folder, "MAX_FILE", 10)
+    with pytest.raises(UsageError, match="larger than"):
+        read_capture(folder)
+
+
+def test_two_saved_answers_in_one_folder_are_not_chosen_between(tmp_path):
+    folder = saved(tmp_path / "s")
+    (folder / "other_attestation.json").write_text("{}")
+    with pytest.raises(UsageError, match="no recording found"):
+        read_recording(folder)
+
+
+def test_a_place_that_is_a_plain_file_is_no_recording(tmp_path):
+    (tmp_path / "x.txt").write_text("x")
+    with pytest.raises(UsageError, match="no recording found"):
+        read_recording(tmp_path / "x.txt")
 
 
 def test_a_body_that_was_not_written_is_none(tmp_path):

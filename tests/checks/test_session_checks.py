@@ -132,6 +132,11 @@ def test_a_compressed_answer_cannot_be_judged_in_a_live_capture():
     assert recorded(plain).status is Status.PASS
 
 
+def test_an_answer_without_recorded_headers_says_nothing_of_encoding():
+    bare = edited(ALL, "attestation", response_headers=None)
+    assert recorded(bare).status is Status.PASS
+
+
 def test_header_documents_that_cannot_be_read_say_nothing_of_encoding():
     case = World(ALL)
     first = case.statement.exchanges[0].response.headers

@@ -13,7 +13,7 @@ from fixtures import chat_sim, dstack_sim
 from fixtures.sessions import spki_of, tls_certificate
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
-from verify.families import dstack, members, shapes
+from verify.families import certificates, dstack, members, shapes
 from verify.families.certificates import certificate_spki, leaf_spki
 
 NONCE = chat_sim.seed("nonce")
@@ -153,6 +153,20 @@ def test_compose_manager_gives_its_own_items():
     ]
     bare = {"quote": QUOTE.hex()}
     assert steps_of(read(flat(compose_manager_attestation=bare)))[-1][0] == "tdx.quote"
+
+
+def test_what_an_object_does_not_hold_is_no_item():
+    bare = flat(event_log=None, nvidia_payload=None)
+    bare["info"] = {}
+    assert [role for role, *_ in steps_of(read(bare))] == [
+        "tdx.quote",
+        "provider.signing-key",
+        "provider.signing-key",
+    ]
+    bare["info"] = {"tcb_info": {}}
+    assert len(read(bare).items) == 3
+    top = gateway(gateway_attestation=flat(ED25519, gateway=True, event_log=None))
+    assert ("dstack.event-log", "span:/gateway_attestation/event_log") not in steps_of(read(top))
 
 
 def test_quote_in_base64_is_read_by_its_own_step():
@@ -418,6 +432,19 @@ def test_text_that_is_no_certificate_is_an_encoding_fault(text):
     with pytest.raises(FormatError) as caught:
         leaf_spki(text, "/tls_certificate")
     assert caught.value.reason is Reason.SHAPE_ENCODING_INVALID
+
+
+def test_a_certificate_whose_key_the_library_cannot_read_is_an_encoding_fault(monkeypatch):
+    der = tls_certificate("a.example.test")
+
+    class Unreadable:
+        @property
+        def spki_sha256(self):
+            raise ValueError("explicit parameters")
+
+    monkeypatch.setattr(certificates, "load_certificate", lambda _der: Unreadable())
+    with pytest.raises(FormatError):
+        certificate_spki(der)
 
 
 # --- members ---------------------------------------------------------------------------------

@@ -132,10 +132,11 @@ def _derived(statement: Statement, answer: RecognisedAnswer, item: Item) -> Arti
 class RecordedSequence:
     """Fact of `exchange.recorded`: exchange ids in Statement order.
 
-    ``attestations``: those whose answer may serve as evidence. ``chats``: with an answer.
+    ``attestations``: those whose answer may serve as evidence, with the artifact id of its body.
+    ``chats``: with an answer.
     """
 
-    attestations: tuple[str, ...]
+    attestations: Mapping[str, str]
     chats: tuple[str, ...]
     signatures: tuple[str, ...]
 
@@ -366,7 +367,11 @@ def exchange_recorded(inputs: Inputs, facts: Facts) -> Outcome[RecordedSequence]
         tally.match(exchange.id)
     return tally.outcome(
         RecordedSequence(
-            attestations=tuple(exchange.id for exchange in attestations),
+            attestations={
+                exchange.id: exchange.response.body
+                for exchange in attestations
+                if exchange.response is not None and exchange.response.body is not None
+            },
             chats=tuple(exchange.id for exchange in chats),
             signatures=tuple(exchange.id for exchange in signatures),
         )
@@ -501,11 +506,10 @@ def shape_recognised(inputs: Inputs, facts: Facts) -> Outcome[RecognisedAnswers]
     statement = evidence.statement
     tally = Tally()
     answers: list[RecognisedAnswer] = []
-    bodies: list[tuple[Exchange, Artifact]] = []
-    for exchange_id in sequence.attestations:
-        exchange = statement.exchange(exchange_id)
-        if exchange.response is not None and exchange.response.body is not None:
-            bodies.append((exchange, statement.artifact(exchange.response.body)))
+    bodies = [
+        (statement.exchange(exchange), statement.artifact(body))
+        for exchange, body in sequence.attestations.items()
+    ]
     companions = _companions(evidence)
     texts = [(exchange.request.url, artifact.media_type) for exchange, artifact in bodies]
     if shapes.is_secretvm(texts):
@@ -1257,6 +1261,7 @@ def tls_channel(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
     identities: tuple[AttestedIdentity, ...] = facts.get("binding.report_data", tuple)
     statement = evidence.statement
     tally = Tally()
+    by_artifact = {answer.artifact: answer for answer in answers.answers}
     accepted: list[bytes] = []
     judged: list[str] = []
     for identity in identities:
@@ -1277,9 +1282,7 @@ def tls_channel(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
             continue
         accepted.append(fingerprint)
         exchange = delivered
-        answer = answers.of(identity.artifact)
-        if answer is not None:
-            _judge_certificate(answer, fingerprint, place, tally)
+        _judge_certificate(by_artifact[identity.artifact], fingerprint, place, tally)
         if "tls-in-evidence" in inputs.policy.bindings and not any(
             binding.one("exchange") == exchange.id and binding.one("evidence") == identity.quote
             for binding in statement.bindings_of("tls-in-evidence")

@@ -16,7 +16,6 @@ from verify.crypto.x509 import load_certificate, split_pem
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
 from verify.engine.value import value
-from verify.families.certificates import leaf_spki
 from verify.families.identity import (
     Binding,
     Item,
@@ -371,9 +370,3 @@ def judge_gpu(
             )
     return tuple(refused)
 
-
-def stated_spki(answer: RecognisedAnswer) -> bytes | None:
-    """Return SHA-256 of the key of the document's certificate. Raises `FormatError`."""
-    if answer.tls_certificate is None:
-        return None
-    return leaf_spki(answer.tls_certificate, "/certificate")
