@@ -149,8 +149,11 @@ def import_recording(  # noqa: PLR0917  (typer makes options of arguments)
     """Seal a recorded session."""
     from bundle.importing import Import, import_session  # noqa: PLC0415  (help does not need it)
 
+    place = attestation or recording
+    if place is None or (attestation and recording):
+        raise UsageError("name either RECORDING or --attestation PATH")
     asked = Import(
-        place=attestation or recording,
+        place=place,
         chat=chat,
         profile=profile,
         operator=operator,
@@ -159,8 +162,6 @@ def import_recording(  # noqa: PLR0917  (typer makes options of arguments)
         out=out,
         overwrite=overwrite,
     )
-    if (attestation is None) is (recording is None):
-        raise UsageError("name either RECORDING or --attestation PATH")
     bundle_id, claimed = import_session(asked, key, passphrase_of(passphrase_env))
     print_text(f"{bundle_id}\n")
     say(

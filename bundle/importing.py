@@ -28,7 +28,7 @@ CREDENTIALS: Final = "TEEBUNDLE_CREDENTIALS"
 class Import:
     """What a call of ``import`` asks for. ``captured_at``: RFC 3339, for silent recordings."""
 
-    place: Path | None
+    place: Path
     chat: Path | None
     profile: str | None
     operator: str
@@ -68,8 +68,6 @@ def import_session(asked: Import, key: Path, passphrase: bytes | None) -> tuple[
     Raises UsageError for a recording or key that cannot be used, and for a credential found in
     what was about to be stored; then nothing is written.
     """
-    if asked.place is None:
-        raise UsageError("name either RECORDING or --attestation PATH")
     signer = load_key(key, passphrase)
     recording = read_parts(
         asked.place, asked.chat, nonce=asked.nonce, captured_at=_instant(asked.captured_at)

@@ -100,3 +100,11 @@ def test_schema_patterns_never_let_a_trailing_newline_or_a_foreign_digit_through
 
 def test_schema_lists_of_checks_and_reasons_are_those_of_the_code() -> None:
     assert contract.main(["--check"]) == 0
+
+
+def test_vector_index_fits_its_schema() -> None:
+    schema = load(ROOT / "schemas" / "vector.v1.schema.json")
+    rows = json.loads((ROOT / "fixtures" / "vectors" / "INDEX.json").read_text(encoding="utf-8"))
+    validator = jsonschema.Draft202012Validator(schema)
+    assert rows
+    assert [error.message for row in rows for error in validator.iter_errors(row)] == []

@@ -8,10 +8,24 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.render.sample_report import CATALOGUE, CRASHED, HOSTILE, REJECTED, VERIFIED, sample
+from tests.render.sample_report import CATALOGUE, CRASHED, HOSTILE, REJECTED, VERIFIED, at, sample
 from verify.engine.errors import InternalFault, MalformedInput, UsageError
-from verify.engine.outcome import Outcome
-from verify.engine.report import ErrorReport, ErrorSummary, PolicySummary, tool_summary
+from verify.engine.outcome import Finding, Note, Outcome, Pointer, failed
+from verify.engine.reason import Reason
+from verify.engine.report import (
+    AbsentArtifact,
+    AsOfSummary,
+    Bound,
+    ErrorReport,
+    ErrorSummary,
+    InputSummary,
+    PolicySummary,
+    SignerSummary,
+    TrustSummary,
+    Window,
+    tool_summary,
+)
+from verify.engine.value import replace
 from verify.render import json as json_form
 from verify.render import text as text_form
 
@@ -153,3 +167,78 @@ def test_json_and_text_of_an_error_name_file_place_and_what_to_do() -> None:
         ),
     ]
     assert error.file == "y.json"
+
+
+def test_text_shows_the_level_of_time_and_an_error_beside_the_verdict() -> None:
+    report = sample(VERIFIED)
+    online = replace(
+        report,
+        as_of=replace(
+            report.as_of,
+            not_before=Bound(instant=at(6, 0), by="name:log-a"),
+            evidence_window=Window(start=None, end=at(5, 31, day=30)),
+        ),
+        error=ErrorSummary(kind="online-unavailable", what="no answer"),
+    )
+    text = text_form.rendered(online)
+    assert text.startswith("VERIFIED (5)  ")
+    assert "lower bound 2026-11-21T06:00:00Z proven by log-a" in text
+    assert "evidence window open .. 2026-11-30T05:31:00Z" in text
+    assert "error    online-unavailable: no answer" in text
+    VALIDATOR.validate(json.loads(json_form.rendered(online)))
+
+
+def test_text_without_resolved_instant_signer_or_trust_file_says_so() -> None:
+    report = sample(VERIFIED)
+    bare = replace(
+        report,
+        input=InputSummary(
+            file_sha256="a0" * 32,
+            size=1,
+            signers=(
+                SignerSummary(
+                    keyid="sha256:" + "67" * 32, name=None, operator=None, state="unknown"
+                ),
+            ),
+        ),
+        trust=TrustSummary(builtin="sha256:" + "0c" * 32),
+        as_of=AsOfSummary(source="capture"),
+        absent=(AbsentArtifact(artifact="req-1", role="http.request.body", state="missing"),),
+        attachments=(),
+    )
+    lines = text_form.rendered(bare).splitlines()
+    assert lines[0] == "VERIFIED (0)  file sha256:" + "a0" * 32
+    assert "trust    built-in sha256:0c0c0c0c0c0c, no file" in lines
+    assert "as of    not resolved (capture)" in lines
+    assert "signer   sha256:" + "67" * 32 + ": unknown" in lines
+    assert "missing req-1" in lines
+    VALIDATOR.validate(json.loads(json_form.rendered(bare)))
+
+
+def test_text_shows_legacy_slices_under_their_own_heading() -> None:
+    note = Note(reason=Reason.GPU_LEGACY_NANOGPT_PIN_MATCH, text="slice A of gpu-1 matches")
+    report = replace(sample(VERIFIED), extra_notes=(note,))
+    for verbose in (False, True):
+        text = text_form.rendered(report, verbose=verbose)
+        assert text.count("slice A of gpu-1 matches") == 1
+        assert "\nlegacy, not security relevant:\n  slice A of gpu-1 matches\n" in text
+
+
+def test_text_of_an_accepted_redaction_without_date_names_who() -> None:
+    report = sample()
+    (attachment,) = report.attachments
+    undated = replace(report, attachments=(replace(attachment, at=None, by=None),))
+    assert "withheld req-1, mark-1 by dpo (personal-data)" in text_form.rendered(undated)
+
+
+def test_text_of_one_finding_without_values_stays_on_its_line() -> None:
+    place = Pointer(document="bundle", path="/blobs")
+    only = {
+        "gpu.nonce": failed(
+            Reason.GPU_NONCE_MISMATCH, Finding(reason=Reason.GPU_NONCE_MISMATCH, pointer=place)
+        )
+    }
+    lines = text_form.rendered(sample(only)).splitlines()
+    index = next(i for i, line in enumerate(lines) if line.startswith("FAIL"))
+    assert lines[index].endswith("gpu.nonce.mismatch  bundle#/blobs")
+    assert not lines[index + 1].startswith("   ")

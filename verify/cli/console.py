@@ -23,14 +23,15 @@ JsonOption = Annotated[
 
 def run_app(app: typer.Typer, words: list[str], program: str) -> int:
     """Run a typer application; errors of the documented tree become exit codes and messages."""
+    code = 0
     try:
         app(args=words, prog_name=program)
     except TeebundleError as error:
         summary = ErrorSummary.of(error)
         file = error.file if isinstance(error, MalformedInput) else None
         say(*error_lines(summary, file))
-        return int(summary.exit_code)
-    return 0
+        code = int(summary.exit_code)
+    return code
 
 
 def new_app(help_text: str) -> typer.Typer:

@@ -28,8 +28,7 @@ def opened(path: str) -> show.Contents:
     try:
         found = open_unverified(data)
     except MalformedInput as error:
-        if error.file is None:
-            error.file = path
+        error.file = path
         raise
     return show.Contents(
         bundle_id=found.bundle_id,

@@ -109,6 +109,5 @@ def judged(given: VerifyArguments) -> Report:
     try:
         return verify_bundle(data, policy=policy, trust=trust, as_of=instant, blobs=blobs)
     except MalformedInput as error:
-        if error.file is None:
-            error.file = path
+        error.file = path
         raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Final, assert_never
+from typing import Final
 
 from verify.engine.outcome import Finding, Status, shown
 from verify.engine.reason import Reason
@@ -27,6 +27,7 @@ ALWAYS_UNSHOWN: Final = (
     "a passed check says what it proves and no more: see `explain CHECK`",
 )
 _FINDINGS_SHOWN: Final = 3
+_LEGACY: Final = "gpu.legacy."
 _BOLD: Final = "\x1b[1m"
 _RED: Final = "\x1b[31m"
 _GREEN: Final = "\x1b[32m"
@@ -38,6 +39,20 @@ LEVELS: Final = {
     "claimed": "claimed by the capturer only",
     "upper": "upper bound proven",
     "bracketed": "bracketed by proven bounds",
+}
+
+
+_VERDICT_STYLE: Final = {
+    Verdict.VERIFIED: _GREEN,
+    Verdict.REJECTED: _RED,
+    Verdict.INCOMPLETE: _YELLOW,
+}
+_STATUS_STYLE: Final = {
+    Status.PASS: _GREEN,
+    Status.FAIL: _RED,
+    Status.BLOCKED: _YELLOW,
+    Status.NOT_APPLICABLE: _DIM,
+    Status.ERROR: _RED,
 }
 
 
@@ -53,31 +68,11 @@ class Paint:
 
     def verdict(self, verdict: Verdict) -> str:
         """Return the verdict in its colour."""
-        match verdict:
-            case Verdict.VERIFIED:
-                style = _GREEN
-            case Verdict.REJECTED:
-                style = _RED
-            case Verdict.INCOMPLETE:
-                style = _YELLOW
-            case _:
-                assert_never(verdict)
-        return self(_BOLD + style, verdict.value)
+        return self(_BOLD + _VERDICT_STYLE[verdict], verdict.value)
 
     def status(self, status: Status, width: int) -> str:
         """Return a status, padded, in its colour."""
-        match status:
-            case Status.PASS:
-                style = _GREEN
-            case Status.FAIL | Status.ERROR:
-                style = _RED
-            case Status.BLOCKED:
-                style = _YELLOW
-            case Status.NOT_APPLICABLE:
-                style = _DIM
-            case _:
-                assert_never(status)
-        return self(style, f"{status.value:<{width}}")
+        return self(_STATUS_STYLE[status], f"{status.value:<{width}}")
 
 
 def seconds(instant: datetime) -> str:
@@ -260,9 +255,19 @@ def _absence_lines(report: Report) -> list[str]:
     return lines
 
 
+def _legacy(report: Report) -> list[str]:
+    """Comparisons of published slices: shown whole, under a heading that says what they are."""
+    notes = [note for note in report.notes if note.reason.code.startswith(_LEGACY)]
+    if not notes:
+        return []
+    return ["", "legacy, not security relevant:"] + [f"  {note.text}" for note in notes]
+
+
 def _notes(report: Report) -> list[str]:
     lines = []
     for note in report.notes:
+        if note.reason.code.startswith(_LEGACY):
+            continue
         place = "" if note.pointer is None else f"  {shown(str(note.pointer), 255)}"
         lines.append(f"note     {note.reason.code}  {note.text}{place}")
     return lines
@@ -310,7 +315,7 @@ def rendered(report: Report | ErrorReport, *, verbose: bool = False, colour: boo
                 _waiver_lines(report.waived, paint),
             ]
             body = blocks[1] + blocks[2]
-            lines = [*blocks[0], "", *body, *_tail(report)]
+            lines = [*blocks[0], "", *body, *_tail(report), *_legacy(report)]
             if verbose and report.notes:
                 lines += ["", *_notes(report)]
             return "\n".join(lines) + "\n"
