@@ -4,6 +4,9 @@
 BaseException. Here every attribute that a judgement uses is touched inside one wrapper; whatever
 goes wrong is a `FormatError`. Nothing here judges time, names or profiles.
 
+The library's Python half is imported for what `verify.crypto.narrow` does not read: its modules
+cost more than reading all certificates of a bundle.
+
 Source: tdx.md 13.3, 13.4; verification.md 12 (caches).
 """
 
@@ -15,16 +18,20 @@ import warnings
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from hashlib import sha256
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from cryptography import x509
+from cryptography.hazmat.bindings._rust import x509 as rust_x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from verify.crypto import narrow
 from verify.crypto.cache import Bounded
 from verify.crypto.ecdsa import Curve, Signed, curve_of, signed_der
+from verify.crypto.narrow import CertificateParts, Extension, ListParts
 from verify.engine.errors import FormatError
 from verify.engine.value import value
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 CERTIFICATE_LIMIT: Final = 64 * 1024
 CRL_LIMIT: Final = 1024 * 1024
@@ -44,14 +51,6 @@ _EXPLICIT_VERSION: Final = 0xA0
 _ALGORITHM_CURVE: Final = {Curve.P256: OID_ECDSA_SHA256, Curve.P384: OID_ECDSA_SHA384}
 
 T = TypeVar("T")
-
-
-@value
-class Extension:
-    """``value``: the DER inside the extension's OCTET STRING, where the library hands it out."""
-
-    critical: bool
-    value: bytes
 
 
 @value(eq=False)
@@ -126,8 +125,11 @@ def forget() -> None:
         cache.clear()
 
 
-def _sealed(read: Callable[[bytes], T], data: bytes, what: str) -> T:
-    """Call ``read``; anything it throws becomes a FormatError, interruptions of ours excepted."""
+def sealed(read: Callable[[bytes], T], data: bytes, what: str) -> T:
+    """Call a reader of the library on ``data``; anything it throws becomes a FormatError.
+
+    Interruptions of ours excepted. ``what``: what the bytes are not, in words.
+    """
     try:
         # A warning is the library's remark about tomorrow; the result must not depend on filters.
         with warnings.catch_warnings():
@@ -142,13 +144,55 @@ def _sealed(read: Callable[[bytes], T], data: bytes, what: str) -> T:
 
 
 def _extensions(found: x509.Extensions) -> dict[str, Extension]:
+    from cryptography.x509 import UnrecognizedExtension  # noqa: PLC0415  (see the module's text)
+
     named: dict[str, Extension] = {}
     for extension in found:
         value = extension.value
-        unknown = isinstance(value, x509.UnrecognizedExtension)
+        unknown = isinstance(value, UnrecognizedExtension)
         raw = value.value if unknown else value.public_bytes()
         named[extension.oid.dotted_string] = Extension(critical=extension.critical, value=raw)
     return named
+
+
+def library_certificate_parts(native: x509.Certificate) -> CertificateParts:
+    """Return what a certificate says, read by the library. Raises whatever the library raises."""
+    from cryptography import x509  # noqa: PLC0415  (see the module's text)
+
+    ca: bool | None = None
+    path_length: int | None = None
+    usage: x509.KeyUsage | None = None
+    found = native.extensions
+    for extension in found:
+        value = extension.value
+        if isinstance(value, x509.BasicConstraints):
+            ca, path_length = value.ca, value.path_length
+        elif isinstance(value, x509.KeyUsage):
+            usage = value
+    names = native.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    return CertificateParts(
+        version=native.version.value + 1,
+        common_names=tuple(str(name.value) for name in names),
+        extensions=_extensions(found),
+        ca=ca,
+        path_length=path_length,
+        may_sign=usage is not None and usage.digital_signature,
+        may_sign_certs=usage is not None and usage.key_cert_sign,
+        may_sign_crls=usage is not None and usage.crl_sign,
+    )
+
+
+def library_list_parts(native: x509.CertificateRevocationList) -> ListParts:
+    """Return what a revocation list says, read by the library. Raises whatever it raises."""
+    extensions = _extensions(native.extensions)
+    serials: set[int] = set()
+    for entry in native:
+        for extension in entry.extensions:
+            # An entry of an indirect list speaks of another issuer's certificate: not ours to read.
+            if extension.critical:
+                raise FormatError(0, f"critical entry extension {extension.oid.dotted_string}")
+        serials.add(entry.serial_number)
+    return ListParts(extensions=extensions, revoked=frozenset(serials))
 
 
 def _public_key(native: x509.Certificate) -> ec.EllipticCurvePublicKey | None:
@@ -192,44 +236,34 @@ def _signed_members(der: bytes) -> tuple[bytes, tuple[bytes, ...]]:
 
 
 def _read_certificate(der: bytes) -> Certificate:
-    native = x509.load_der_x509_certificate(der)
+    native = rust_x509.load_der_x509_certificate(der)
     tbs, (_, algorithm, issuer, _, subject, spki) = _signed_members(der)
     serial = native.serial_number
     if serial < 0:
         raise FormatError(0, "a negative serial number")
-    found = native.extensions
-    ca: bool | None = None
-    path_length: int | None = None
-    usage: x509.KeyUsage | None = None
-    for extension in found:
-        value = extension.value
-        if isinstance(value, x509.BasicConstraints):
-            ca, path_length = value.ca, value.path_length
-        elif isinstance(value, x509.KeyUsage):
-            usage = value
+    said = narrow.certificate_parts(tbs) or library_certificate_parts(native)
     key = _public_key(native)
-    names = native.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return Certificate(
         der=der,
         sha256=sha256(der).digest(),
-        version=native.version.value + 1,
+        version=said.version,
         serial=serial,
         issuer=issuer,
         subject=subject,
         spki=spki,
         algorithm=algorithm,
-        common_names=tuple(str(name.value) for name in names),
+        common_names=said.common_names,
         not_before=native.not_valid_before_utc,
         not_after=native.not_valid_after_utc,
         signature_oid=native.signature_algorithm_oid.dotted_string,
         signature=native.signature,
         tbs=tbs,
-        extensions=_extensions(found),
-        ca=ca,
-        path_length=path_length,
-        may_sign=usage is not None and usage.digital_signature,
-        may_sign_certs=usage is not None and usage.key_cert_sign,
-        may_sign_crls=usage is not None and usage.crl_sign,
+        extensions=said.extensions,
+        ca=said.ca,
+        path_length=said.path_length,
+        may_sign=said.may_sign,
+        may_sign_certs=said.may_sign_certs,
+        may_sign_crls=said.may_sign_crls,
         key=key,
         curve=curve_of(key),
         native=native,
@@ -247,16 +281,10 @@ def _list_issuer(der: bytes) -> tuple[int, bytes]:
 
 
 def _read_list(der: bytes) -> RevocationList:
-    native = x509.load_der_x509_crl(der)
+    native = rust_x509.load_der_x509_crl(der)
     version, issuer = _list_issuer(der)
-    extensions = _extensions(native.extensions)
-    serials: set[int] = set()
-    for entry in native:
-        for extension in entry.extensions:
-            # An entry of an indirect list speaks of another issuer's certificate: not ours to read.
-            if extension.critical:
-                raise FormatError(0, f"critical entry extension {extension.oid.dotted_string}")
-        serials.add(entry.serial_number)
+    tbs = native.tbs_certlist_bytes
+    said = narrow.list_parts(tbs) or library_list_parts(native)
     return RevocationList(
         der=der,
         sha256=sha256(der).digest(),
@@ -266,9 +294,9 @@ def _read_list(der: bytes) -> RevocationList:
         next_update=native.next_update_utc,
         signature_oid=native.signature_algorithm_oid.dotted_string,
         signature=native.signature,
-        tbs=native.tbs_certlist_bytes,
-        extensions=extensions,
-        revoked=frozenset(serials),
+        tbs=tbs,
+        extensions=said.extensions,
+        revoked=said.revoked,
         native=native,
     )
 
@@ -280,7 +308,7 @@ def load_certificate(der: bytes) -> Certificate:
     digest = sha256(der).digest()
     found = _CERTIFICATES.get(digest)
     if found is None:
-        found = _sealed(_read_certificate, der, "not a certificate")
+        found = sealed(_read_certificate, der, "not a certificate")
         _CERTIFICATES.put(digest, found)
     return found
 
@@ -292,7 +320,7 @@ def load_revocation_list(der: bytes, *, limit: int = CRL_LIMIT) -> RevocationLis
     digest = sha256(der).digest()
     found = _LISTS.get(digest)
     if found is None:
-        found = _LISTS.put(digest, _sealed(_read_list, der, "not a revocation list"))
+        found = _LISTS.put(digest, sealed(_read_list, der, "not a revocation list"))
     return found
 
 
