@@ -100,21 +100,22 @@ def _parsed(data: bytes) -> Token:
     )
 
 
-def _sealed(read: Callable[[], T]) -> T:
-    """Call into the library; whatever it throws becomes a FormatError."""
+def _sealed(read: Callable[[], T], what: str) -> T:
+    """Call into the library; whatever it throws becomes a FormatError that says ``what``."""
     try:
         return read()
     except (KeyboardInterrupt, SystemExit, MemoryError, GeneratorExit, FormatError):
         raise
     except BaseException as error:  # noqa: BLE001  (a Rust panic derives from BaseException alone)
-        raise FormatError(0, str(error)[:200] or type(error).__name__) from None
+        # The library's texts name files and lines of its build: a report must not.
+        raise FormatError(0, f"{what} ({type(error).__name__})") from None
 
 
 def read_token(data: bytes) -> Token:
     """Read a TimeStampResp (DER). Raises FormatError."""
     if len(data) > TOKEN_LIMIT:
         raise FormatError(TOKEN_LIMIT, f"a time stamp longer than {TOKEN_LIMIT} bytes")
-    return _sealed(lambda: _parsed(data))
+    return _sealed(lambda: _parsed(data), "not a time stamp response")
 
 
 def verify_token(token: Token, authority: bytes, message: bytes) -> None:
@@ -129,5 +130,6 @@ def verify_token(token: Token, authority: bytes, message: bytes) -> None:
         root = x509.load_der_x509_certificate(authority)
         return VerifierBuilder(roots=[root]).build().verify_message(token.native, message)
 
-    if not _sealed(held):
-        raise FormatError(0, "the signature does not hold")
+    what = "the signature does not lead to the authority"
+    if not _sealed(held, what):
+        raise FormatError(0, what)
