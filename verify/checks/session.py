@@ -37,6 +37,7 @@ from verify.families.identity import (
     Shape,
 )
 from verify.families.members import Companion
+from verify.intel.quote import parse_quote
 from verify.wire.headers import read_headers
 from verify.wire.model import (
     Artifact,
@@ -389,6 +390,7 @@ SHAPE_RECOGNISED_REASONS: Final = frozenset(
         Reason.EXCHANGE_BODY_NOT_JSON,
         Reason.EXCHANGE_ERROR_BODY,
         Reason.EXCHANGE_JSON_DUPLICATE_MEMBER,
+        Reason.FRESHNESS_ECHO_ONLY,
         Reason.EXCHANGE_OVER_LIMIT,
         Reason.IDENTITY_ROUTER_ONLY,
         Reason.PROVIDER_VERDICT_IGNORED,
@@ -496,6 +498,31 @@ def _notes(answer: RecognisedAnswer, document: str, tally: Tally) -> None:
             )
 
 
+_ECHO_ONLY: Final = "the nonce that was sent is echoed but NOT bound: the quote holds another value"
+
+
+def _note_echo(evidence: Evidence, answer: RecognisedAnswer, tally: Tally) -> None:
+    """Say that an echo is only an echo, also where the quote itself cannot be judged.
+
+    Reads what the quote *states*, verified or not, to warn and for nothing else: row 48 judges.
+    """
+    sent = {nonce.value.hex(): nonce.value for nonce in evidence.statement.nonces}
+    nonce = sent.get((answer.echo or "").lower())
+    if nonce is None:
+        return
+    rules = shapes.RULES_OF[answer.family]
+    for report in answer.reports:
+        quote = _derived(evidence.statement, answer, report.quote)
+        if quote is None or quote.role != "tdx.quote" or quote.id not in evidence.bodies:
+            continue
+        with suppress(FormatError):
+            stated = parse_quote(evidence.body(quote.id)).body["report_data"]
+            if rules.judge_nonce(report, stated, nonce).bound != nonce:
+                place = Pointer(document=evidence.document(answer.artifact), path="/nonce")
+                tally.note(Reason.FRESHNESS_ECHO_ONLY, _ECHO_ONLY, place)
+                return
+
+
 def shape_recognised(inputs: Inputs, facts: Facts) -> Outcome[RecognisedAnswers]:
     """Row 17: whether each attestation answer is of exactly one family the policy allows.
 
@@ -533,6 +560,7 @@ def shape_recognised(inputs: Inputs, facts: Facts) -> Outcome[RecognisedAnswers]
         if answer is None:
             continue
         _notes(answer, document, tally)
+        _note_echo(evidence, answer, tally)
         tally.match(f"{artifact.id}: {answer.shape}")
         answers.append(answer)
     return tally.outcome(RecognisedAnswers(answers=tuple(answers)))
@@ -883,11 +911,7 @@ def nonce_in_quote(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
                 Reason.FRESHNESS_ECHO_MISMATCH, "the echoed nonce is not the session's", place
             )
         elif any(value != bound for value, bound in found):
-            tally.note(
-                Reason.FRESHNESS_ECHO_ONLY,
-                "the session's nonce is echoed and another value is bound",
-                place,
-            )
+            tally.note(Reason.FRESHNESS_ECHO_ONLY, _ECHO_ONLY, place)
     if not judged and tally.clean:
         return blocked(Reason.EVIDENCE_ABSENT, detail="no report object with a quote")
     return tally.outcome(Affirmed(items=tuple(judged)))
