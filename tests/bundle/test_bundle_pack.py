@@ -234,6 +234,11 @@ def test_linked_folder_inside_a_folder_is_not_followed(folder):
     malformed(folder)
 
 
+def test_folder_without_a_file_is_refused(folder):
+    (folder / MANIFEST).unlink()
+    assert "is missing" in malformed(folder).what
+
+
 def test_pipe_inside_a_folder_is_refused(folder):
     os.mkfifo(folder / "pipe")
     assert "no plain file" in malformed(folder).what

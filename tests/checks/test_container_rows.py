@@ -8,9 +8,11 @@ import json
 import pickle
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -38,6 +40,8 @@ from fixtures.worked_example import (
     written,
 )
 from tests.checks.container_case import REASONS, anchor, noted, outcomes, policy, said, trust
+from verify.checks import signers
+from verify.checks.signers import JudgedSigner, SignerState
 from verify.engine.errors import MalformedInput
 from verify.engine.outcome import Status
 from verify.engine.reason import Reason, ReasonClass
@@ -360,6 +364,28 @@ def test_authority_that_cannot_be_read_vouches_for_nobody():
     assert said(found) == only("envelope.signature", Reason.ENVELOPE_SIGNER_UNKNOWN)
 
 
+def test_certificate_whose_key_cannot_be_read_is_invalid(monkeypatch):
+    """A library that refuses the key stands in for the algorithms it does not know."""
+
+    def unreadable():
+        raise UnsupportedAlgorithm
+
+    spki = signers._spki
+
+    def judged(_certificate):
+        return spki(SimpleNamespace(native=SimpleNamespace(public_key=unreadable)))
+
+    monkeypatch.setattr(signers, "_spki", judged)
+    found = outcomes(chained([LEAF]), rules=policy(signers=CHAINED), store=under())
+    assert said(found) == only("envelope.signature", Reason.ENVELOPE_CHAIN_INVALID)
+
+
+def test_signer_that_is_not_accepted_gives_no_fact():
+    judged = JudgedSigner(index=0, keyid=OTHER.keyid, state=SignerState.UNKNOWN)
+    with pytest.raises(ValueError, match="not accepted"):
+        judged.accepted()
+
+
 # --- 2 statement.form ------------------------------------------------------------------------
 
 
@@ -441,6 +467,11 @@ def absent_source(draft):
     draft.artifact("quote-1")["origin"]["artifact"] = "nothing"
 
 
+def absent_source_of_a_source(draft):
+    absent_source(draft)
+    draft.add(derived("quote-2", "quote-1"))
+
+
 def absent_evidence(draft):
     draft.predicate["bindings"][0]["evidence"] = "nothing"
 
@@ -487,6 +518,7 @@ def absent_certificate(draft):
         unnamed_origin,
         absent_exchange,
         absent_source,
+        absent_source_of_a_source,
         absent_evidence,
         absent_nonce,
         wrong_marker,
@@ -862,6 +894,12 @@ def test_materialised_bytes_that_the_source_does_not_hold_fail():
     check(draft, only("blobs.derived", Reason.DERIVED_DIGEST_MISMATCH))
 
 
+def test_several_artifacts_follow_from_one_source():
+    draft = Draft()
+    draft.add(derived("quote-2", "att-1"))
+    assert check(draft, {})["blobs.derived"].fact.body("quote-2") == QUOTE
+
+
 def test_derivation_from_a_derived_artifact_passes():
     draft = Draft()
     draft.add(derived("quote-2", "quote-1", steps=("span:",)))
@@ -937,7 +975,7 @@ def wrong_seq(draft):
     declare(draft, exchanges=[exchange(1, "other", 1), exchange(1, "other", 2)])
 
 
-def wrong_device(draft):
+def wrong_device(draft, devices=("gpu-9",)):
     entries = [note_artifact(b"%d" % n, f"n-{n}") for n in range(3)]
     draft.attach(
         "nras-result",
@@ -945,7 +983,7 @@ def wrong_device(draft):
             "service": "https://nras.example/v4",
             "claims": "3.0",
             "consent": True,
-            "devices": ["gpu-9"],
+            "devices": list(devices),
             "request": "n-0",
             "answer": "n-1",
             "jwks": "n-2",
@@ -953,6 +991,10 @@ def wrong_device(draft):
         artifacts=entries,
         stored=[b"0", b"1", b"2"],
     )
+
+
+def wrong_among_right_devices(draft):
+    wrong_device(draft, devices=["quote-1", "gpu-9"])
 
 
 def wrong_derivation(draft):
@@ -978,6 +1020,7 @@ def wrong_derivation(draft):
         wrong_framing,
         wrong_seq,
         wrong_device,
+        wrong_among_right_devices,
         wrong_derivation,
     ],
 )

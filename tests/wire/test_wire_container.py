@@ -141,6 +141,10 @@ def test_file_above_the_limit_is_refused_and_below_a_raised_one_read():
     assert read_bundle(data, bounds=Limits(packed_file=size)).size == size
 
 
+def test_part_far_above_its_limit_is_not_decoded():
+    assert refused(Draft().build(), bounds=Limits(payload=100)).code == "input.too_large"
+
+
 @pytest.mark.parametrize(("bound", "size"), [("payload", 3951), ("inline_blob", 180)])
 def test_parts_above_their_limit_are_refused(bound, size):
     data = Draft(payload=known_payload()).build()

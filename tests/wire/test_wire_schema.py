@@ -491,6 +491,52 @@ def test_schema_constants_keep_true_and_one_apart():
             check(value)
 
 
+@pytest.mark.parametrize(
+    ("rules", "good", "bad"),
+    [
+        (
+            {"type": ["object", "null"], "additionalProperties": False, "properties": {"a": True}},
+            [None, {}, {"a": 1}],
+            [[], {"b": 1}],
+        ),
+        (
+            {
+                "type": ["object", "null"],
+                "maxProperties": 1,
+                "propertyNames": {"maxLength": 2},
+                "patternProperties": {"^a": {"type": "null"}},
+                "additionalProperties": False,
+            },
+            [None, {}, {"a": None}],
+            [{"a": 1}, {"b": None}, {"abc": None}, {"a": None, "ab": None}],
+        ),
+        (
+            {"type": ["array", "null"], "maxItems": 2, "items": {}, "uniqueItems": True},
+            [None, [], [1, 2], [1, "1"], [True, 1], ["a" * 99 + "b", "a" * 99 + "c"]],
+            [[1, 1], [1, 2, 3], {}],
+        ),
+        (
+            {"type": "array", "maxItems": 3, "prefixItems": [{"const": 1}], "items": False},
+            [[], [1]],
+            [[2], [1, 1]],
+        ),
+        ({"type": ["integer", "null"], "minimum": 1}, [None, 1, 9], [0, True]),
+        ({"type": ["integer", "null"], "maximum": 1}, [None, 1, -9], [2, False]),
+        ({"type": ["string", "null"], "maxLength": 1}, [None, "", "a"], ["ab"]),
+    ],
+)
+def test_schema_rules_say_nothing_about_other_types(rules, good, bad):
+    check = schema.compile_schema(rules)
+    validator = jsonschema.Draft202012Validator(rules)
+    for value in good:
+        check(value)
+        assert validator.is_valid(value)
+    for value in bad:
+        assert not validator.is_valid(value)
+        with pytest.raises(FormatError):
+            check(value)
+
+
 def test_schema_explains_with_place_and_rule():
     value = copy.deepcopy(Draft().statement)
     assert schema.explain("statement", value) is None

@@ -242,6 +242,9 @@ HOSTILE = {
     "deep and closed": b"[" * 10**6 + b"]" * 10**6,
     "deep objects": b'{"a":' * 10**6,
     "values": b"[" + b"1," * (20 << 20) + b"1]",
+    "one member twice among many": b"{"
+    + b",".join(b'"a%d":1' % i for i in (*range(390_000), 389_999))
+    + b"}",
     "members": b"{" + b",".join(b'"a%d":1' % i for i in range(10**6)) + b"}",
     "strings": b"[" + b'"",' * (16 << 20) + b'""]',
     "an open string of quotes": b'"' + b'\\"' * (31 << 20),
@@ -273,7 +276,12 @@ def test_json_bomb_is_refused_in_little_memory(name, tmp_path):
         [sys.executable, "-c", SCRIPT, str(file)], capture_output=True, check=True, cwd=ROOT
     )
     code, peak = done.stdout.split()
-    assert code.decode() in {"input.depth", "input.count", "input.json"}
+    assert code.decode() in {
+        "input.depth",
+        "input.count",
+        "input.json",
+        "input.duplicate_member",
+    }
     assert int(peak) < 200 << 10
 
 
@@ -362,6 +370,8 @@ def test_span_of_any_bytes_gives_a_place_or_a_format_error(data, pointer):
         (b"[1]", "/-"),
         (b"[1]", "/a"),
         (b'{"a":1,"a":2}', "/a"),
+        (b"{}", "/a"),
+        (b"[]", "/0"),
         (b'{"a" 1}', "/a"),
         (b'{"a":1', "/a"),
         (b'{"a":1 "b":2}', "/b"),

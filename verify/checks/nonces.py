@@ -50,12 +50,9 @@ class VerifiedNonces:
 
     nonces: tuple[VerifiedNonce, ...]
 
-    def find(self, nonce_id: str) -> VerifiedNonce | None:
-        """Return the nonce of that id, or None."""
-        for nonce in self.nonces:
-            if nonce.id == nonce_id:
-                return nonce
-        return None
+    def get(self, nonce_id: str) -> VerifiedNonce:
+        """Return the nonce of that id. Raises KeyError."""
+        return {nonce.id: nonce for nonce in self.nonces}[nonce_id]
 
 
 def nonce_commitment(signer: KeyId, beacon: bytes | None, random: bytes) -> bytes:
@@ -89,17 +86,13 @@ def strength_of(nonce: Nonce) -> int:
 
 def _follows(nonce: Nonce, commitment: bytes) -> bool:
     """Whether the value is the commitment in the form it was sent in."""
-    match nonce.sent_as:
-        case "hex64" | "base64":
-            return nonce.value == commitment
-        case "hex32":
-            # A provider that wants more bytes pads with zeros; nothing else may follow.
-            head, rest = nonce.value[:_SHORT], nonce.value[_SHORT:]
-            return head == commitment[:_SHORT] and not any(rest) and len(rest) <= _FULL
-        case "uuid":
-            return nonce.value == uuid_text(commitment).encode()
-        case "none":
-            return False
+    if nonce.sent_as == "uuid":
+        return nonce.value == uuid_text(commitment).encode()
+    if nonce.sent_as == "hex32":
+        # A provider that wants more bytes pads with zeros; nothing else may follow.
+        head, rest = nonce.value[:_SHORT], nonce.value[_SHORT:]
+        return head == commitment[:_SHORT] and not any(rest) and len(rest) <= _FULL
+    return nonce.value == commitment
 
 
 SESSION_NONCES_REASONS: Final = frozenset(
@@ -218,7 +211,7 @@ def _judge_marker(
     secret = evidence.body(binding.one("marker"))
     request = binding.one("request")
     place = binding.one("pointer")
-    nonce = nonces.find(binding.one("nonce"))
+    nonce = nonces.get(binding.one("nonce"))
     found = _carried(evidence.body(request), place)
     if len(secret) != _FULL:
         tally.find(
@@ -229,9 +222,8 @@ def _judge_marker(
             expected="32 bytes",
         )
         return
-    commitment = b"" if nonce is None else nonce.commitment
-    wanted = marker_text(evidence.statement.signer, commitment, secret)
-    if nonce is None or found != wanted:
+    wanted = marker_text(evidence.statement.signer, nonce.commitment, secret)
+    if found != wanted:
         tally.find(
             Reason.MARKER_MISMATCH,
             Pointer(document=evidence.document(request), path=place),

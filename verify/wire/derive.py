@@ -59,11 +59,11 @@ def _select(carried: _Carried, argument: str) -> _Carried:
 
 
 def _span(carried: _Carried, argument: str) -> _Carried:
-    data = _bytes(carried, "span")
-    if isinstance(carried, _Source):
-        carried.value()
-    start, stop = span(data, argument)
-    return _Source(data[start:stop])
+    if not isinstance(carried, _Source):
+        raise FormatError(0, "span reads bytes, not a value")
+    carried.value()
+    start, stop = span(carried.data, argument)
+    return _Source(carried.data[start:stop])
 
 
 def _json(carried: _Carried, _argument: str) -> _Carried:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 from verify.engine.errors import FormatError, InputCode, MalformedInput
 from verify.engine.reason import Reason
@@ -72,9 +72,7 @@ def read(
         if len(data) > _EXPLAIN_BELOW:
             raise unusable("input.schema", document, error.path or "", error.what) from None
         _refuse(name, document, value, error)
-    if not isinstance(value, dict):
-        raise unusable("input.schema", document, "", "an object expected")
-    return value
+    return cast("Document", value)
 
 
 def statement_version(document: str, family: str) -> Callable[[Document], None]:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
-from verify.engine.errors import FormatError
 from verify.wire import limits, schema
 from verify.wire.strict_json import parse_own
 
@@ -23,12 +22,8 @@ def read_headers(data: bytes) -> tuple[Field, ...]:
     """Return the fields of a headers document. Raises `FormatError`."""
     value = parse_own(data, limit=limits.HEADERS_DOCUMENT)
     schema.check("headers", value)
-    fields: list[Field] = []
-    if not isinstance(value, list):
-        raise FormatError(0, "an array of fields expected", path="")
-    for name, found in value:
-        fields.append((name, found if isinstance(found, str) else None))
-    return tuple(fields)
+    pairs = cast("list[tuple[str, object]]", value)
+    return tuple((name, found if isinstance(found, str) else None) for name, found in pairs)
 
 
 def write_headers(fields: Sequence[Field]) -> bytes:

@@ -267,7 +267,7 @@ class _Compiler:
             except _Mismatch as mismatch:
                 mismatch.path.append(at)
                 raise
-            if unique and len({_brief(found) for found in value}) != len(value):
+            if unique and len({json.dumps(found) for found in value}) != len(value):
                 raise _Mismatch("an element stands twice")
 
         return check

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from hashlib import sha256
 from typing import Any, Final, NoReturn
 
 from verify.engine.errors import FormatError, Refused
@@ -45,7 +44,6 @@ STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 CAPTURE_TYPE: Final = "urn:teebundle:capture:v1"
 _DOCUMENT: Final = "statement"
 _MAKING: Final = object()
-_KNOWN_CRITICAL: Final[frozenset[str]] = frozenset()
 
 ONE: Final = "artifact"
 MANY: Final = "artifacts"
@@ -115,11 +113,6 @@ class VerifiedPayload:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a verified payload is made where it is verified, never copied in")
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the payload, lower-case hex."""
-        return sha256(self.payload).hexdigest()
 
     @property
     def keyids(self) -> frozenset[KeyId]:
@@ -662,15 +655,14 @@ def statement_faults(found: ReadStatement, signers: frozenset[KeyId]) -> tuple[R
 
 
 def critical_faults(critical: Sequence[str]) -> Iterator[Refused]:
-    """Give the extensions that must be understood and are not."""
+    """Give the extensions that must be understood; this version understands none."""
     for index, name in enumerate(critical):
-        if name not in _KNOWN_CRITICAL:
-            yield _fault(
-                Reason.STATEMENT_CRITICAL_UNKNOWN,
-                f"/predicate/critical/{index}",
-                f"the extension {name} is critical and not known here",
-                got=name,
-            )
+        yield _fault(
+            Reason.STATEMENT_CRITICAL_UNKNOWN,
+            f"/predicate/critical/{index}",
+            f"the extension {name} is critical and not known here",
+            got=name,
+        )
 
 
 class Contradictory(Exception):  # noqa: N818  (a judgement on evidence, not an error)

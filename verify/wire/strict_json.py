@@ -190,12 +190,8 @@ def _evidence_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _tell_twice(pairs: list[tuple[str, object]]) -> NoReturn:
-    seen: set[str] = set()
-    for name, _ in pairs:
-        if name in seen:
-            raise _Twice(name)
-        seen.add(name)
-    raise AssertionError
+    last = {name: at for at, (name, _) in enumerate(pairs)}
+    raise _Twice(next(name for at, (name, _) in enumerate(pairs) if last[name] != at))
 
 
 def _own_integer(digits: str) -> int:
@@ -209,16 +205,12 @@ def _own_fraction(digits: str) -> NoReturn:
 
 
 def _evidence_integer(digits: str) -> int | Decimal:
-    if len(digits) > limits.NUMBER_TOKEN:
-        raise ValueError(f"a number of {len(digits)} characters")
     return _exact(digits) if digits == "-0" else int(digits)
 
 
 def _exact(token: str) -> Decimal:
     from decimal import Decimal, InvalidOperation  # noqa: PLC0415  (rare, and costs its import)
 
-    if len(token) > limits.NUMBER_TOKEN:
-        raise ValueError(f"a number of {len(token)} characters")
     try:
         return Decimal(token)
     except InvalidOperation:
