@@ -29,6 +29,18 @@ NO_ANSWER = {
     "binding.report_data",
     "binding.public_key",
 }
+INSTANCE = {"binding.document", "binding.public_key", "binding.tls_channel"}
+UNFRESH = {"binding.document", "binding.public_key", "freshness.nonce_in_quote"}
+UNBOUND = {
+    "binding.document",
+    "binding.report_data",
+    "binding.public_key",
+    "binding.tls_channel",
+    "identity.stability",
+    "signature.signer",
+    "signature.role",
+    "signature.model",
+}
 WAIVED = {
     "near-direct": GPU,
     "near-gateway": GPU,
@@ -41,6 +53,13 @@ WAIVED = {
     "redpill-own-nonce": PROXY,
     "nanogpt": PROXY,
     "nanogpt-own-nonce": PROXY,
+    "chutes": GPU | INSTANCE,
+    "nanogpt-chutes-own-nonce": GPU | INSTANCE | {"binding.report_data"},
+    "redpill-chutes-own-nonce": GPU | INSTANCE | {"binding.report_data"},
+    "tinfoil-v3": GPU | {"binding.public_key"},
+    "tinfoil-v2": UNFRESH,
+    "nanogpt-tinfoil": UNFRESH | {"binding.tls_channel"},
+    "ionet": GPU | UNBOUND,
     "hardware-only": GPU | NO_ANSWER,
     "demo": GPU | {"binding.document"},
 }
@@ -56,6 +75,9 @@ NEVER = {
     "legacy",
 }
 NO_MANAGER = {"vllm-proxy", "vllm-proxy-no-tls", "demo"}
+NO_CHAT = {name for name in WAIVED if "chutes" in name or "tinfoil" in name}
+NO_LOG = NO_CHAT | {"ionet"}
+NO_GPU = {"tinfoil-v2", "nanogpt-tinfoil"}
 
 
 def test_defaults_are_those_written_from_full_strictness():
@@ -85,6 +107,14 @@ def test_default_excludes_exactly_what_its_family_does_not_have(name):
     wanted = set(NEVER)
     if name in NO_MANAGER:
         wanted.add("compose_manager")
+    if name in NO_CHAT:
+        wanted |= {"signature", "content", "marker"}
+    if name in NO_LOG:
+        wanted |= {"event_log", "compose_manager"}
+    if name in NO_GPU:
+        wanted.add("gpu")
+    if name == "tinfoil-v3":
+        wanted.remove("gpu_binding")
     if name == "hardware-only":
         wanted |= {"compose_manager", "signature", "content", "marker", "tls"}
     assert excluded == wanted
@@ -99,9 +129,11 @@ def test_default_names_no_signer_and_pins_nothing(name):
     assert policy.tdx is not None
     assert policy.tdx.sets == ()
     assert policy.tdx.fields["xfam"] == AnyOf(values=())
-    assert policy.event_log is not None
-    assert policy.event_log.compose_hashes == ()
-    assert policy.gpu is not None
+    assert (policy.event_log is None) is (name in NO_LOG)
+    assert policy.event_log is None or policy.event_log.compose_hashes == ()
+    assert (policy.gpu is None) is (name in NO_GPU)
+    if policy.gpu is None:
+        return
     assert policy.gpu.driver == policy.gpu.vbios == AnyText(values=())
     assert isinstance(policy.gpu.measurements, Ignore)
 
@@ -122,8 +154,7 @@ def test_default_is_as_strict_as_can_be_in_time_and_session(name):
     assert policy.tdx is not None
     assert policy.tdx.accepted_tcb_status == ("UpToDate",)
     assert policy.tdx.allow_findings == ()
-    assert policy.gpu is not None
-    assert not policy.gpu.allow_certificate_hold
+    assert policy.gpu is None or not policy.gpu.allow_certificate_hold
 
 
 @pytest.mark.parametrize("name", sorted(PATHS))
@@ -143,7 +174,7 @@ def test_default_of_the_gateway_signed_path_wants_the_gateway_as_signer():
     assert all(
         roles(name) == ("model",)
         for name in PATHS
-        if name not in ("near-gateway-signed", "hardware-only")
+        if name not in {"near-gateway-signed", "hardware-only", *NO_CHAT}
     )
 
 

@@ -22,16 +22,9 @@ _SUFFIX: Final = ".yaml"
 
 UNSUPPORTED_PROFILES: Final = frozenset(
     {
-        "ionet",
-        "chutes",
-        "tinfoil-v3",
-        "tinfoil-v2",
         "aci",
         "secretvm",
         "nitro",
-        "nanogpt-chutes",
-        "nanogpt-tinfoil",
-        "redpill-chutes",
         "redpill-tinfoil",
     }
 )
