@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from verify.checks.inputs import Inputs
 from verify.engine.asof import AsOfInstant
 from verify.engine.check import Facts
 from verify.engine.errors import FormatError
+from verify.engine.later import later
 from verify.engine.outcome import Pointer
 from verify.engine.reason import Reason
 from verify.engine.tally import Tally
@@ -25,11 +26,15 @@ from verify.engine.value import value
 from verify.nvidia.certificates import DeviceChain, FirmwareId
 from verify.nvidia.devices import Device
 from verify.nvidia.payload import Entry
-from verify.nvidia.rim import Comparison, Rim, RimKind
 from verify.nvidia.spdm import Report
 from verify.policy.model import GpuRules
 from verify.trust.anchor import Purpose
 from verify.wire.model import Artifact, ArtifactUnavailable, Evidence, FromArtifact, Statement
+
+if TYPE_CHECKING:
+    from verify.nvidia import rim as rims
+else:
+    rims = later("verify.nvidia.rim")
 
 EVIDENCE_ROLES: Final = ("nvidia.gpu-evidence", "nvidia.switch-evidence")
 CHAIN_ROLES: Final = ("nvidia.gpu-chain", "nvidia.switch-chain")
@@ -210,9 +215,13 @@ class ParsedDevices:
 
 @value
 class PlacedDevice:
-    """A device with its place in the bundle and what a container declares of it."""
+    """A device with its place in the bundle and what a container declares of it.
+
+    ``chain_id``: id of the artifact its certificates came from.
+    """
 
     source: DeviceSource
+    chain_id: str
     device: Device
     entry: Entry | None
 
@@ -272,7 +281,7 @@ class RecordedRim:
     """One recorded, authentic manifest: its artifact id and content."""
 
     artifact: str
-    rim: Rim
+    rim: rims.Rim
 
 
 @value
@@ -282,7 +291,7 @@ class ReferenceManifests:
     ``valid_until``: earliest end among all signers' certificates.
     """
 
-    manifests: Mapping[str, Mapping[RimKind, tuple[RecordedRim, ...]]]
+    manifests: Mapping[str, Mapping[rims.RimKind, tuple[RecordedRim, ...]]]
     devices: AttestedDevices
     valid_until: datetime | None
 
@@ -291,4 +300,4 @@ class ReferenceManifests:
 class Comparisons:
     """Fact of `gpu.measurement`: what was compared, per device."""
 
-    comparisons: Mapping[str, tuple[Comparison, ...]]
+    comparisons: Mapping[str, tuple[rims.Comparison, ...]]

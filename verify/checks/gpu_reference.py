@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from verify.checks.gpu_devices import (
     GONE,
@@ -27,17 +27,22 @@ from verify.crypto.x509 import Certificate
 from verify.engine.asof import AsOfInstant
 from verify.engine.check import Facts
 from verify.engine.errors import FormatError, Refused
+from verify.engine.later import later
 from verify.engine.outcome import Affirmed, Outcome, Pointer
 from verify.engine.reason import Reason
 from verify.engine.tally import Tally
 from verify.engine.value import value
-from verify.nvidia import revocation as replay
-from verify.nvidia import rim as manifests
 from verify.nvidia.devices import Device
 from verify.nvidia.judging import refusals
-from verify.nvidia.rim import Rim, RimKind
 from verify.trust.anchor import Purpose
 from verify.wire.model import Artifact, ArtifactUnavailable, Evidence
+
+if TYPE_CHECKING:
+    from verify.nvidia import revocation as replay
+    from verify.nvidia import rim as manifests
+else:
+    replay = later("verify.nvidia.revocation")
+    manifests = later("verify.nvidia.rim")
 
 # --- rows 68 and 69 ----------------------------------------------------------------------------
 
@@ -77,7 +82,7 @@ class _Offered:
     """A recorded manifest and the id it was recorded under, if any."""
 
     artifact: str
-    rim: Rim
+    rim: manifests.Rim
     id: str | None
 
 
@@ -110,7 +115,7 @@ def _read_rims(inputs: Inputs, facts: Facts, tally: Tally) -> list[_Offered]:
     return found
 
 
-def _fits(offered: _Offered, device: Device, kind: RimKind, wanted: str | None) -> bool:
+def _fits(offered: _Offered, device: Device, kind: manifests.RimKind, wanted: str | None) -> bool:
     """Whether a manifest is offered for a device: by its id, or by content where it has none."""
     if offered.id is not None:
         return offered.id == wanted
@@ -133,7 +138,12 @@ def _misfit(offered: _Offered, attested: Iterable[PlacedDevice]) -> Refused:
         ]
         for refused in refusals(
             partial(manifests.judge_product, offered.rim.manifest, device.report, device.family),
-            partial(manifests.judge_version, offered.rim.manifest, device.report, RimKind.VBIOS),
+            partial(
+                manifests.judge_version,
+                offered.rim.manifest,
+                device.report,
+                manifests.RimKind.VBIOS,
+            ),
         )[:1]:
             if nearest is None or refused.reason is Reason.GPU_RIM_VERSION_MISMATCH:
                 nearest = refused
@@ -149,10 +159,10 @@ def _misfit(offered: _Offered, attested: Iterable[PlacedDevice]) -> Refused:
 
 def _governing(
     one: PlacedDevice, offered: list[_Offered], evidence: Evidence, tally: Tally
-) -> tuple[Mapping[RimKind, tuple[RecordedRim, ...]], set[str]]:
+) -> tuple[Mapping[manifests.RimKind, tuple[RecordedRim, ...]], set[str]]:
     """Choose and judge the manifests for one device; return them and the artifacts used."""
     device = one.device
-    chosen: dict[RimKind, tuple[RecordedRim, ...]] = {}
+    chosen: dict[manifests.RimKind, tuple[RecordedRim, ...]] = {}
     used: set[str] = set()
     for kind, wanted in manifests.wanted_ids(device.report, device.family).items():
         fitting = [entry for entry in offered if _fits(entry, device, kind, wanted)]
@@ -174,8 +184,8 @@ def _governing(
         chosen[kind] = tuple(
             RecordedRim(artifact=entry.artifact, rim=entry.rim) for entry in fitting
         )
-    for driver in chosen.get(RimKind.DRIVER, ()):
-        for vbios in chosen.get(RimKind.VBIOS, ()):
+    for driver in chosen.get(manifests.RimKind.DRIVER, ()):
+        for vbios in chosen.get(manifests.RimKind.VBIOS, ()):
             question = partial(manifests.judge_indices, driver.rim.manifest, vbios.rim.manifest)
             for refused in refusals(question):
                 tally.refuse(refused, evidence.document(vbios.artifact))
@@ -191,7 +201,7 @@ def rim(inputs: Inputs, facts: Facts) -> Outcome[ReferenceManifests]:
     attested = facts.get("gpu.report.signature", AttestedDevices)
     tally = Tally()
     offered = _read_rims(inputs, facts, tally)
-    governing: dict[str, Mapping[RimKind, tuple[RecordedRim, ...]]] = {}
+    governing: dict[str, Mapping[manifests.RimKind, tuple[RecordedRim, ...]]] = {}
     used: set[str] = set()
     for one in attested.devices:
         governing[one.id], taken = _governing(one, offered, evidence, tally)
@@ -288,9 +298,6 @@ def _targets(inputs: Inputs, facts: Facts) -> list[_Target]:
     evidence = facts.get("blobs.derived", Evidence)
     found: dict[bytes, _Target] = {}
     for one in facts.get("gpu.chain", CertifiedDevices).devices:
-        chain_artifact = one.source.chain
-        if chain_artifact is None:
-            continue
         certified = one.device.chain.certificates
         for position in range(1, len(certified) - 1):
             found.setdefault(
@@ -298,8 +305,8 @@ def _targets(inputs: Inputs, facts: Facts) -> list[_Target]:
                 _Target(
                     child=certified[position],
                     issuer=certified[position + 1],
-                    place=f"{chain_artifact.id} position {position}",
-                    pointer=Pointer(document=evidence.document(chain_artifact.id)),
+                    place=f"{one.chain_id} position {position}",
+                    pointer=Pointer(document=evidence.document(one.chain_id)),
                     may_be_on_hold=False,
                 ),
             )

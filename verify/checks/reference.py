@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from verify.amd.snp import PINNED_FIELDS, VerifiedSnpReport, pinned_values
 from verify.checks.inputs import Inputs
 from verify.checks.snp import VerifiedSnpReports
 from verify.checks.subjects import ROLES
 from verify.checks.tdx import VerifiedQuote, VerifiedQuotes
 from verify.engine.check import Facts
+from verify.engine.later import later
 from verify.engine.outcome import Affirmed, Outcome, Pointer, Status, blocked
 from verify.engine.reason import Reason
 from verify.engine.tally import Tally
@@ -25,6 +25,11 @@ from verify.engine.value import replace, value
 from verify.policy.model import FieldRule, Fit, Ignore, PinSet, Release, Set, fit, wanted
 from verify.policy.subjects import ELSEWHERE
 from verify.wire.model import ArtifactUnavailable, Evidence
+
+if TYPE_CHECKING:
+    from verify.amd import snp as amd
+else:
+    amd = later("verify.amd.snp")
 
 MEASUREMENTS_REASONS: Final = frozenset(
     (
@@ -148,13 +153,13 @@ def _of_quote(inputs: Inputs, evidence: Evidence, verified: VerifiedQuote) -> Me
     )
 
 
-def _of_report(inputs: Inputs, evidence: Evidence, verified: VerifiedSnpReport) -> Measured:
+def _of_report(inputs: Inputs, evidence: Evidence, verified: amd.VerifiedSnpReport) -> Measured:
     rules = inputs.policy.snp
     return Measured(
         artifact=verified.artifact,
         document=evidence.document(verified.artifact),
-        values=pinned_values(verified.report),
-        spans=PINNED_FIELDS,
+        values=amd.pinned_values(verified.report),
+        spans=amd.PINNED_FIELDS,
         rules={} if rules is None else rules.fields,
         sets=() if rules is None else rules.sets,
         judged=("measurement",),

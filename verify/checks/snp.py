@@ -9,48 +9,13 @@ Source: verification.md 3 (rows 30 to 41), sev-snp.md 2 to 13.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from verify.amd.certificates import (
-    CERTIFICATE_GUIDS,
-    Authority,
-    Certificate,
-    CertificateSet,
-    Leaf,
-    Place,
-    Supplied,
-    parse_certificate,
-    parse_crl,
-    parse_table,
-    pem_pair,
-    read_authority,
-    read_leaf,
-    sort_roles,
-)
-from verify.amd.report import SnpReport, faults, parse_report
-from verify.amd.snp import (
-    IDENTITY_FIELDS,
-    Appraisal,
-    ChainRefused,
-    TrustedRoots,
-    VerifiedChain,
-    VerifiedSnpReport,
-    appraise_guest_policy,
-    appraise_platform,
-    appraise_signer,
-    appraise_tcb_minimum,
-    appraise_tcb_order,
-    appraise_validity,
-    pinned_values,
-    product_from_cpuid,
-    verify_chain,
-    verify_report,
-    verify_revocation,
-)
 from verify.checks.inputs import Inputs
 from verify.engine.asof import AsOfInstant
 from verify.engine.check import Facts
 from verify.engine.errors import FormatError, InternalFault, Refused
+from verify.engine.later import later
 from verify.engine.outcome import Affirmed, Outcome, Pointer
 from verify.engine.reason import Reason
 from verify.engine.tally import Tally
@@ -58,6 +23,15 @@ from verify.engine.value import value
 from verify.policy.model import Fit, PinSet, Release, Set, SnpRules, fit, wanted
 from verify.trust.anchor import Anchor, AnchorStatus, Kind, Purpose
 from verify.wire.model import Artifact, ArtifactUnavailable, Evidence, Statement
+
+if TYPE_CHECKING:
+    from verify.amd import certificates
+    from verify.amd import report as layout
+    from verify.amd import snp as amd
+else:
+    certificates = later("verify.amd.certificates")
+    layout = later("verify.amd.report")
+    amd = later("verify.amd.snp")
 
 T = TypeVar("T")
 
@@ -191,7 +165,7 @@ REFERENCE_IDENTITY_REASONS: Final = frozenset(
 class SnpReports:
     """Fact of ``snp.report.format``: every listed report, parsed, by artifact id."""
 
-    items: Mapping[str, SnpReport]
+    items: Mapping[str, layout.SnpReport]
 
 
 @value
@@ -201,10 +175,10 @@ class SnpCertificates:
     ``documents``: which artifact supplied which place of the chain, to be pointed at.
     """
 
-    items: Mapping[str, CertificateSet]
-    documents: Mapping[str, Mapping[Place, str]]
+    items: Mapping[str, certificates.CertificateSet]
+    documents: Mapping[str, Mapping[certificates.Place, str]]
 
-    def document(self, report: str, place: Place) -> str:
+    def document(self, report: str, place: certificates.Place) -> str:
         """Return where a certificate came from; ``trust`` for a root that the bundle lacks."""
         return self.documents[report].get(place, "trust")
 
@@ -213,14 +187,14 @@ class SnpCertificates:
 class SnpChains:
     """Fact of ``snp.certificates.chain``: the verified chain of every report."""
 
-    items: Mapping[str, VerifiedChain]
+    items: Mapping[str, amd.VerifiedChain]
 
 
 @value
 class VerifiedSnpReports:
     """Fact of ``snp.report.signature``: every listed report, in Statement order."""
 
-    items: tuple[VerifiedSnpReport, ...]
+    items: tuple[amd.VerifiedSnpReport, ...]
 
 
 def rules_of(inputs: Inputs) -> SnpRules:
@@ -244,7 +218,7 @@ def _body(evidence: Evidence, artifact_id: str, tally: Tally) -> bytes | None:
         return None
 
 
-def _record(tally: Tally, appraisal: Appraisal, document: str) -> None:
+def _record(tally: Tally, appraisal: amd.Appraisal, document: str) -> None:
     for refused in appraisal.refused:
         tally.refuse(refused, document)
     for remark in appraisal.remarks:
@@ -292,18 +266,18 @@ def report_format(inputs: Inputs, facts: Facts) -> Outcome[SnpReports]:
     rules = rules_of(inputs)
     evidence = facts.get("blobs.derived", Evidence)
     tally = Tally()
-    reports: dict[str, SnpReport] = {}
+    reports: dict[str, layout.SnpReport] = {}
     for artifact in _reports(evidence, tally):
         body = _body(evidence, artifact.id, tally)
         if body is None:
             continue
         document = evidence.document(artifact.id)
-        wrong = faults(body)
+        wrong = layout.faults(body)
         if wrong:
             for error in wrong:
                 tally.malformed(error, document, Reason.SNP_REPORT_LENGTH_INVALID)
             continue
-        report = parse_report(body)
+        report = layout.parse_report(body)
         if report.version not in rules.accept_report_versions:
             tally.find(
                 Reason.SNP_REPORT_VERSION_UNSUPPORTED,
@@ -313,7 +287,7 @@ def report_format(inputs: Inputs, facts: Facts) -> Outcome[SnpReports]:
                 expected=" or ".join(str(version) for version in rules.accept_report_versions),
             )
         try:
-            product_from_cpuid(report)
+            amd.product_from_cpuid(report)
         except Refused as refused:
             tally.refuse(refused, document)
         reports[artifact.id] = report
@@ -344,27 +318,31 @@ def _certificates_in(artifact: Artifact, body: bytes) -> tuple[tuple[bytes, int 
     if artifact.role == "snp.certificate-table":
         return tuple(
             (entry.body, entry.start)
-            for entry in parse_table(body)
-            if entry.guid in CERTIFICATE_GUIDS
+            for entry in certificates.parse_table(body)
+            if entry.guid in certificates.CERTIFICATE_GUIDS
         )
     if artifact.role == "amd.chain" and body[:1] != b"\x30":
-        return tuple((der, None) for der in pem_pair(body))
+        return tuple((der, None) for der in certificates.pem_pair(body))
     return ((body, 0),)
 
 
 def _supplied(
     artifact: Artifact, body: bytes, document: str, tally: Tally
-) -> tuple[Supplied, ...] | None:
+) -> tuple[certificates.Supplied, ...] | None:
     """Parse the certificates of one artifact, or record what is wrong with them."""
     try:
         found = _certificates_in(artifact, body)
     except FormatError as error:
         tally.malformed(error, document, Reason.SNP_CERTIFICATE_MALFORMED)
         return None
-    supplied: list[Supplied] = []
+    supplied: list[certificates.Supplied] = []
     for der, offset in found:
         try:
-            supplied.append(Supplied(document=document, certificate=parse_certificate(der)))
+            supplied.append(
+                certificates.Supplied(
+                    document=document, certificate=certificates.parse_certificate(der)
+                )
+            )
         except FormatError as error:
             _certificate_fault(tally, error, document, offset)
     return tuple(supplied) if len(supplied) == len(found) else None
@@ -381,7 +359,9 @@ def _certificate_fault(tally: Tally, error: FormatError, document: str, offset: 
     tally.malformed(placed, document, Reason.SNP_CERTIFICATE_MALFORMED)
 
 
-def _read(read: Callable[[Certificate], T], supplied: Supplied, tally: Tally) -> T | None:
+def _read(
+    read: Callable[[certificates.Certificate], T], supplied: certificates.Supplied, tally: Tally
+) -> T | None:
     try:
         return read(supplied.certificate)
     except FormatError as error:
@@ -391,12 +371,12 @@ def _read(read: Callable[[Certificate], T], supplied: Supplied, tally: Tally) ->
 
 def _assemble(
     evidence: Evidence, report: Artifact, tally: Tally
-) -> tuple[CertificateSet, Mapping[Place, str]] | None:
+) -> tuple[certificates.CertificateSet, Mapping[certificates.Place, str]] | None:
     """Read the certificates of one report; record everything that is wrong with them."""
     companions = _companions(
         evidence.statement, report, _CERTIFICATE_ROLES, Reason.SNP_CERTIFICATE_MISSING, tally
     )
-    supplied: list[Supplied] = []
+    supplied: list[certificates.Supplied] = []
     complete = bool(companions)
     for artifact in companions:
         body = _body(evidence, artifact.id, tally)
@@ -407,18 +387,20 @@ def _assemble(
     if not complete:
         return None  # what is not there was recorded where it was looked for
     try:
-        places = sort_roles(tuple(supplied))
+        places = certificates.sort_roles(tuple(supplied))
     except Refused as refused:
         pointer = _in_statement(report)
         tally.find(
             refused.reason, pointer, what=refused.what, got=refused.got, expected=refused.expected
         )
         return None
-    leaf: Leaf | None = _read(read_leaf, places["leaf"], tally)
-    intermediate: Authority | None = _read(read_authority, places["intermediate"], tally)
+    leaf: certificates.Leaf | None = _read(certificates.read_leaf, places["leaf"], tally)
+    intermediate: certificates.Authority | None = _read(
+        certificates.read_authority, places["intermediate"], tally
+    )
     root = None
     if "root" in places:
-        root = _read(read_authority, places["root"], tally)
+        root = _read(certificates.read_authority, places["root"], tally)
         if root is None:
             return None
     if leaf is None or intermediate is None:
@@ -430,15 +412,15 @@ def _assemble(
             Pointer(document=places["leaf"].document),
         )
     documents = {place: entry.document for place, entry in places.items()}
-    return CertificateSet(leaf=leaf, intermediate=intermediate, root=root), documents
+    return certificates.CertificateSet(leaf=leaf, intermediate=intermediate, root=root), documents
 
 
 def certificates_format(inputs: Inputs, facts: Facts) -> Outcome[SnpCertificates]:  # noqa: ARG001
     """Are leaf, intermediate and root there and well formed? (sev-snp.md 6, 10)."""
     evidence = facts.get("blobs.derived", Evidence)
     tally = Tally()
-    items: dict[str, CertificateSet] = {}
-    documents: dict[str, Mapping[Place, str]] = {}
+    items: dict[str, certificates.CertificateSet] = {}
+    documents: dict[str, Mapping[certificates.Place, str]] = {}
     for report in _reports(evidence, tally):
         read = _assemble(evidence, report, tally)
         if read is not None:
@@ -456,7 +438,7 @@ def _anchors(inputs: Inputs) -> Iterable[Anchor]:
             yield anchor
 
 
-def _roots(inputs: Inputs) -> TrustedRoots:
+def _roots(inputs: Inputs) -> amd.TrustedRoots:
     return {bytes.fromhex(anchor.sha256): anchor.data for anchor in _anchors(inputs)}
 
 
@@ -465,11 +447,11 @@ def certificates_chain(inputs: Inputs, facts: Facts) -> Outcome[SnpChains]:
     certificates = facts.get("snp.certificates.format", SnpCertificates)
     roots = _roots(inputs)
     tally = Tally()
-    chains: dict[str, VerifiedChain] = {}
+    chains: dict[str, amd.VerifiedChain] = {}
     for report, found in certificates.items.items():
         try:
-            chains[report] = verify_chain(found, roots)
-        except ChainRefused as refused:
+            chains[report] = amd.verify_chain(found, roots)
+        except amd.ChainRefused as refused:
             tally.refuse(refused, certificates.document(report, refused.place))
     return tally.outcome(SnpChains(items=chains))
 
@@ -500,7 +482,7 @@ def certificates_validity(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
                 got=as_of.instant.isoformat(),
                 expected=f"at or before {anchor.end.isoformat()}",
             )
-        refusals, remarks = appraise_validity(
+        refusals, remarks = amd.appraise_validity(
             chain, as_of.instant, grace_s=rules.accept_leaf_minted_within_s
         )
         for refused in refusals:
@@ -530,7 +512,7 @@ def certificates_revocation(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]: 
                 continue
             document = evidence.document(companion.id)
             try:
-                verify_revocation(parse_crl(body), chain, as_of.instant)
+                amd.verify_revocation(certificates.parse_crl(body), chain, as_of.instant)
             except FormatError as error:
                 tally.malformed(error, document, Reason.SNP_CRL_MALFORMED)
             except Refused as refused:
@@ -549,7 +531,7 @@ def signer_match(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
     tally = Tally()
     reports = facts.get("snp.report.format", SnpReports).items
     for artifact, report in reports.items():
-        appraisal = appraise_signer(report, certificates.items[artifact].leaf, rules)
+        appraisal = amd.appraise_signer(report, certificates.items[artifact].leaf, rules)
         _record(tally, appraisal, evidence.document(artifact))
     return tally.outcome(Affirmed(items=tuple(reports)))
 
@@ -559,10 +541,10 @@ def report_signature(inputs: Inputs, facts: Facts) -> Outcome[VerifiedSnpReports
     evidence = facts.get("blobs.derived", Evidence)
     chains = facts.get("snp.certificates.chain", SnpChains).items
     tally = Tally()
-    verified: list[VerifiedSnpReport] = []
+    verified: list[amd.VerifiedSnpReport] = []
     for artifact, report in facts.get("snp.report.format", SnpReports).items.items():
         try:
-            verified.append(verify_report(artifact, report, chains[artifact]))
+            verified.append(amd.verify_report(artifact, report, chains[artifact]))
         except Refused as refused:
             tally.refuse(refused, evidence.document(artifact))
     return tally.outcome(VerifiedSnpReports(items=tuple(verified)))
@@ -572,7 +554,7 @@ def report_signature(inputs: Inputs, facts: Facts) -> Outcome[VerifiedSnpReports
 
 
 def _appraised(
-    facts: Facts, appraise: Callable[[VerifiedSnpReport], Appraisal]
+    facts: Facts, appraise: Callable[[amd.VerifiedSnpReport], amd.Appraisal]
 ) -> Outcome[Affirmed]:
     """Appraise every verified report."""
     evidence = facts.get("blobs.derived", Evidence)
@@ -585,25 +567,25 @@ def _appraised(
 
 def tcb_order(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: ARG001
     """Are the TCB values of each report consistent? (sev-snp.md 3)."""
-    return _appraised(facts, appraise_tcb_order)
+    return _appraised(facts, amd.appraise_tcb_order)
 
 
 def tcb_minimum(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
     """Is the firmware at least what the policy demands? (sev-snp.md 11)."""
     rules = rules_of(inputs)
-    return _appraised(facts, lambda report: appraise_tcb_minimum(report, rules))
+    return _appraised(facts, lambda report: amd.appraise_tcb_minimum(report, rules))
 
 
 def guest_policy(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
     """Was each guest launched under acceptable rules? (sev-snp.md 4)."""
     rules = rules_of(inputs)
-    return _appraised(facts, lambda report: appraise_guest_policy(report, rules))
+    return _appraised(facts, lambda report: amd.appraise_guest_policy(report, rules))
 
 
 def platform_policy(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
     """Is the state of each platform acceptable? (sev-snp.md 4)."""
     rules = rules_of(inputs)
-    return _appraised(facts, lambda report: appraise_platform(report, rules))
+    return _appraised(facts, lambda report: amd.appraise_platform(report, rules))
 
 
 def _nearest(sets: tuple[PinSet, ...], values: Mapping[str, bytes]) -> PinSet:
@@ -612,12 +594,12 @@ def _nearest(sets: tuple[PinSet, ...], values: Mapping[str, bytes]) -> PinSet:
 
 
 def _judge_identity(
-    verified: VerifiedSnpReport, rules: SnpRules, document: str, tally: Tally
+    verified: amd.VerifiedSnpReport, rules: SnpRules, document: str, tally: Tally
 ) -> None:
-    values = pinned_values(verified.report)
+    values = amd.pinned_values(verified.report)
     nearest = _nearest(rules.sets, values) if rules.sets else None
     differing = () if nearest is None else nearest.differences(values)
-    for name, (start, stop, reason) in IDENTITY_FIELDS.items():
+    for name, (start, stop, reason) in amd.IDENTITY_FIELDS.items():
         rule = rules.fields[name]
         pointer = Pointer(document=document, start=start, stop=stop)
         value = values[name]

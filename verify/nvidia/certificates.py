@@ -17,8 +17,6 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import Final
 
-from cryptography.hazmat.primitives import serialization
-
 from verify.crypto import der
 from verify.crypto.cache import Bounded
 from verify.crypto.ecdsa import Curve, Signed, signed_raw_by
@@ -513,6 +511,8 @@ def public_key_pem(chain: DeviceChain) -> str:
     key = chain.leaf.key
     if key is None:
         return ""
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415  (slow to import; only shown)
+
     encoded = key.public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
