@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -64,10 +64,16 @@ _SHOWN: Final = 64
 class _Mismatch(Exception):  # noqa: N818  (an answer, caught a few lines further up)
     """A value that a schema refuses; the path is filled in from the inside out."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.what = what
+    def __init__(self, text: str, *values: object) -> None:
+        super().__init__()
         self.path: list[str | int] = []
+        self._text = text
+        self._values = values
+
+    @property
+    def what(self) -> str:
+        """What is wrong, in words; put together only where somebody reads it."""
+        return self._text.format(*map(_brief, self._values))
 
 
 def folder() -> Path:
@@ -120,6 +126,8 @@ class _Compiler:
         """Return a function that raises `_Mismatch` for a value the schema refuses."""
         if isinstance(schema, bool):
             return _anything if schema else _nothing
+        if schema == {"type": "null"}:
+            return _null
         unknown = set(schema) - KEYWORDS
         if unknown:
             message = f"keywords that the verifier does not apply: {sorted(unknown)}"
@@ -161,6 +169,8 @@ class _Compiler:
 
     def _choice(self, schema: Mapping[str, Any]) -> _Check | None:
         if "not" in schema:
+            if schema["not"].keys() == {"type", "pattern"} and schema["not"]["type"] == "string":
+                return _without(schema["not"]["pattern"])
             refused = self.compile(schema["not"])
 
             def none_of(value: object) -> None:
@@ -174,6 +184,10 @@ class _Compiler:
         if "anyOf" not in schema:
             return None
         branches = [self.compile(branch) for branch in schema["anyOf"]]
+        named = self._discriminator(schema["anyOf"])
+        if named is not None:
+            return _dispatch(named, branches)
+        branches.sort(key=lambda branch: branch is not _null)
 
         def any_of(value: object) -> None:
             nearest: _Mismatch | None = None
@@ -192,6 +206,20 @@ class _Compiler:
 
         return any_of
 
+    def _discriminator(self, branches: Sequence[Any]) -> tuple[str, tuple[str, ...]] | None:
+        """Find a member that has another constant in every branch: it alone picks the branch."""
+        for name, rule in branches[0].get("properties", {}).items():
+            if "const" not in rule:
+                continue
+            constants = tuple(
+                branch.get("properties", {}).get(name, {}).get("const") for branch in branches
+            )
+            required = all(name in branch.get("required", ()) for branch in branches)
+            texts = all(isinstance(constant, str) for constant in constants)
+            if required and texts and len(set(constants)) == len(branches):
+                return name, constants
+        return None
+
     def _object(self, schema: Mapping[str, Any]) -> _Check | None:
         named = "properties" in schema
         if not named and "patternProperties" not in schema:
@@ -209,7 +237,7 @@ class _Compiler:
                 return
             if not required <= value.keys():
                 missing = min(required - value.keys())
-                raise _Mismatch(f"the member {missing!r} is missing")
+                raise _Mismatch("the member {} is missing", missing)
             name = ""
             try:
                 for name, below in members.items():
@@ -220,7 +248,7 @@ class _Compiler:
                 raise
             if not value.keys() <= members.keys():
                 unknown = min(value.keys() - members.keys())
-                raise _Mismatch(f"{_brief(unknown)} is no member known here")
+                raise _Mismatch("{} is no member known here", unknown)
 
         return check
 
@@ -235,7 +263,7 @@ class _Compiler:
             if not isinstance(value, dict):
                 return
             if len(value) > most:
-                raise _Mismatch(f"{len(value)} members, more than {most}")
+                raise _Mismatch("{} members, more than {}", len(value), most)
             for name, found in value.items():
                 try:
                     key(name)
@@ -259,7 +287,7 @@ class _Compiler:
             if not isinstance(value, list):
                 return
             if not least <= len(value) <= most:
-                raise _Mismatch(f"{len(value)} elements, not {least} to {most}")
+                raise _Mismatch("{} elements, not {} to {}", len(value), least, most)
             at = 0
             try:
                 for at, found in enumerate(value):
@@ -271,6 +299,42 @@ class _Compiler:
                 raise _Mismatch("an element stands twice")
 
         return check
+
+
+def _dispatch(named: tuple[str, tuple[str, ...]], branches: Sequence[_Check]) -> _Check:
+    """Return the choice among branches that one member tells apart."""
+    name, constants = named
+    table = dict(zip(constants, branches, strict=True))
+
+    def check(value: object) -> None:
+        if not isinstance(value, dict):
+            raise _Mismatch("object expected")
+        told = value.get(name)
+        branch = table.get(told) if isinstance(told, str) else None
+        if branch is None:
+            mismatch = _Mismatch("{} names none of the forms known here", told)
+            if name in value:
+                mismatch.path.append(name)
+            raise mismatch
+        branch(value)
+
+    return check
+
+
+def _without(pattern: str) -> _Check:
+    """Return the check that a text holds nothing of a kind of characters."""
+    search = re.compile(pattern).search
+
+    def check(value: object) -> None:
+        if isinstance(value, str) and search(value) is not None:
+            raise _Mismatch("{} holds a character that may not stand here", value)
+
+    return check
+
+
+def _null(value: object) -> None:
+    if value is not None:
+        raise _Mismatch("null expected")
 
 
 def _anything(_value: object) -> None:
@@ -297,8 +361,9 @@ def _constant(schema: Mapping[str, Any]) -> _Check | None:
                 return
         elif any(_same(value, word) for word in others):
             return
-        wanted = ", ".join(map(str, allowed)) if len(allowed) <= 8 else "one of a closed list"
-        raise _Mismatch(f"{_brief(value)} is not {wanted}")
+        if len(allowed) <= 8:
+            raise _Mismatch("{} is not" + " {}" * len(allowed), value, *allowed)
+        raise _Mismatch("{} is not on the closed list", value)
 
     return check
 
@@ -308,12 +373,13 @@ def _kind(schema: Mapping[str, Any]) -> _Check | None:
         return None
     named = schema["type"]
     names = (named,) if isinstance(named, str) else tuple(named)
+    wanted = f"{' or '.join(names)} expected"
 
     def check(value: object) -> None:
         for name in names:
             if _is(value, name):
                 return
-        raise _Mismatch(f"{' or '.join(names)} expected")
+        raise _Mismatch(wanted)
 
     return check
 
@@ -323,15 +389,16 @@ def _text(schema: Mapping[str, Any]) -> _Check | None:
         return None
     least = schema.get("minLength", 0)
     most = schema.get("maxLength")
-    search = re.compile(schema.get("pattern", "")).search
+    pattern = schema.get("pattern", "")
+    search = re.compile(pattern).search
 
     def check(value: object) -> None:
         if not isinstance(value, str):
             return
         if len(value) < least or (most is not None and len(value) > most):
-            raise _Mismatch(f"{len(value)} characters, not {least} to {most}")
+            raise _Mismatch("{} characters, not {} to {}", len(value), least, most)
         if search(value) is None:
-            raise _Mismatch(f"{_brief(value)} is not of the form {schema['pattern']}")
+            raise _Mismatch("{} is not of the form {}", value, pattern)
 
     return check
 
@@ -346,7 +413,7 @@ def _number(schema: Mapping[str, Any]) -> _Check | None:
         if not isinstance(value, int) or isinstance(value, bool):
             return
         if (least is not None and value < least) or (most is not None and value > most):
-            raise _Mismatch(f"{value} is outside {least} to {most}")
+            raise _Mismatch("{} is outside {} to {}", value, least, most)
 
     return check
 

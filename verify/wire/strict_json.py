@@ -334,73 +334,77 @@ def pointer_get(value: Json, pointer: str) -> Json:
     return value
 
 
-_BLANKS: Final = re.compile(rb"[ \t\r\n]*+")
-_STRING_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_SCALAR: Final = re.compile(rb"[-+.0-9A-Za-z]++")
-_STEP: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]|[^"\[\]{}]++', re.DOTALL)
+_BLANKS: Final = re.compile(r"[ \t\r\n]*+")
+_SKIP: Final = json.JSONDecoder()
+"""Only finds where a value ends; what it builds is dropped."""
 
 
-def _skip_blanks(data: bytes, at: int) -> int:
-    found = _BLANKS.match(data, at)
+def _skip_blanks(text: str, at: int) -> int:
+    found = _BLANKS.match(text, at)
     return at if found is None else found.end()
 
 
-def _value_end(data: bytes, at: int) -> int:
-    """Return where the value that begins at ``at`` ends, one past its last byte."""
-    first = data[at : at + 1]
-    if first in (b"[", b"{"):
-        level = 0
-        for step in _STEP.finditer(data, at):
-            token = step.group()
-            if token in (b"[", b"{"):
-                level += 1
-            elif token in (b"]", b"}"):
-                level -= 1
-                if level == 0:
-                    return step.end()
-        raise JsonError(at, "brackets that do not close")
-    found = (_STRING_TOKEN if first == b'"' else _SCALAR).match(data, at)
-    if found is None:
-        raise JsonError(at, "a value expected")
-    return found.end()
-
-
-def _name_at(data: bytes, at: int) -> tuple[str, int]:
-    found = _STRING_TOKEN.match(data, at)
-    if found is None:
-        raise JsonError(at, "a member name expected")
+def _value_at(text: str, at: int) -> tuple[object, int]:
+    """Return the value that begins at ``at`` and where it ends, one past its last character."""
     try:
-        name = json.loads(found.group())
-    except ValueError:
-        raise JsonError(at, "a member name that is no JSON string") from None
-    return str(name), found.end()
+        return _SKIP.raw_decode(text, at)
+    except (ValueError, RecursionError) as error:
+        raise JsonError(_byte_offset(text, at), f"a value expected: {error}") from None
 
 
-def _elements(data: bytes, at: int) -> Iterator[tuple[str | int, int, int]]:
+def _name_at(text: str, at: int) -> tuple[str, int]:
+    name, stop = _value_at(text, at)
+    if not isinstance(name, str):
+        raise JsonError(_byte_offset(text, at), "a member name expected")
+    return name, stop
+
+
+def _elements(text: str, at: int) -> Iterator[tuple[str | int, int, int]]:
     """Give key, start and stop of every value directly inside the container at ``at``."""
-    is_object = data[at : at + 1] == b"{"
-    closer = b"}" if is_object else b"]"
-    at = _skip_blanks(data, at + 1)
-    if data[at : at + 1] == closer:
+    is_object = text[at] == "{"
+    closer = "}" if is_object else "]"
+    at = _skip_blanks(text, at + 1)
+    if text[at : at + 1] == closer:
         return
     number = 0
     while True:
         key: str | int = number
         if is_object:
-            key, at = _name_at(data, at)
-            at = _skip_blanks(data, at)
-            if data[at : at + 1] != b":":
-                raise JsonError(at, "a colon expected")
-            at = _skip_blanks(data, at + 1)
-        stop = _value_end(data, at)
+            key, at = _name_at(text, at)
+            at = _skip_blanks(text, at)
+            if text[at : at + 1] != ":":
+                raise JsonError(_byte_offset(text, at), "a colon expected")
+            at = _skip_blanks(text, at + 1)
+        stop = _value_at(text, at)[1]
         yield key, at, stop
-        at = _skip_blanks(data, stop)
-        if data[at : at + 1] == closer:
+        at = _skip_blanks(text, stop)
+        if text[at : at + 1] == closer:
             return
-        if data[at : at + 1] != b",":
-            raise JsonError(at, "a comma or the end expected")
-        at = _skip_blanks(data, at + 1)
+        if text[at : at + 1] != ",":
+            raise JsonError(_byte_offset(text, at), "a comma or the end expected")
+        at = _skip_blanks(text, at + 1)
         number += 1
+
+
+def _place(text: str, start: int, token: str) -> tuple[int, int]:
+    """Return start and stop of the one value that a pointer token names inside a container."""
+    wanted: str | int | None = None
+    if text[start : start + 1] == "{":
+        wanted = token
+    elif text[start : start + 1] == "[":
+        wanted = parse_index(token)
+    found: tuple[int, int] | None = None
+    for key, begin, end in _elements(text, start) if wanted is not None else ():
+        if key != wanted:
+            continue
+        if found is not None:
+            raise JsonError(
+                _byte_offset(text, begin), "a member stands twice", "input.duplicate_member"
+            )
+        found = (begin, end)
+    if found is None:
+        raise FormatError(_byte_offset(text, start), "nothing stands there", path=f"/{token}")
+    return found
 
 
 def span(data: bytes, pointer: str) -> tuple[int, int]:
@@ -409,24 +413,13 @@ def span(data: bytes, pointer: str) -> tuple[int, int]:
     ``data`` should have been parsed; whatever it is, only `FormatError` comes out. A name that
     stands twice on the way is refused. Source: bundle-format.md 5.3, J11.
     """
-    start = _skip_blanks(data, 0)
-    stop = _value_end(data, start)
-    for token in parse_pointer(pointer):
-        opener = data[start : start + 1]
-        wanted: str | int | None = None
-        if opener == b"{":
-            wanted = token
-        elif opener == b"[":
-            wanted = parse_index(token)
-        found: tuple[int, int] | None = None
-        if wanted is not None:
-            for key, begin, end in _elements(data, start):
-                if key != wanted:
-                    continue
-                if found is not None:
-                    raise JsonError(begin, "a member stands twice", "input.duplicate_member")
-                found = (begin, end)
-        if found is None:
-            raise FormatError(start, "nothing stands there", path=pointer)
-        start, stop = found
-    return start, stop
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise JsonError(error.start, "not UTF-8", "input.encoding") from None
+    tokens = parse_pointer(pointer)
+    start = _skip_blanks(text, 0)
+    stop = len(text) if tokens else _value_at(text, start)[1]
+    for token in tokens:
+        start, stop = _place(text, start, token)
+    return _byte_offset(text, start), _byte_offset(text, stop)
