@@ -23,6 +23,7 @@ from verify.engine.asof import AsOfInstant, AsOfSource
 from verify.engine.check import Facts
 from verify.engine.outcome import Outcome, Status
 from verify.engine.reason import Reason
+from verify.families import tinfoil
 from verify.families.identity import (
     AuthenticReport,
     AuthenticReports,
@@ -563,9 +564,10 @@ def test_nonce_of_an_unauthenticated_quote_counts_for_nothing() -> None:
     answered(made, device, bytes(32) + sim.NONCE)
     made.facts["cpu.authentic"] = AuthenticReports(reports={})
     assert made.codes("gpu.nonce") == [R.GPU_NONCE_EXPECTED_MISSING]
-    made, device = derived()
-    answered(made, device, bytes(32) + sim.NONCE, family="tinfoil")
-    assert made.codes("gpu.nonce") == [R.GPU_NONCE_EXPECTED_MISSING]
+    for family in ("tinfoil", "aci"):
+        made, device = derived()
+        answered(made, device, bytes(32) + sim.NONCE, family=family)
+        assert made.codes("gpu.nonce") == [R.GPU_NONCE_EXPECTED_MISSING]
 
 
 def test_constant_nonce_is_noted() -> None:
@@ -1132,3 +1134,175 @@ def test_payload_text_inside_a_json_string_is_read_once() -> None:
     inner = nras_sim.request([(sim.report(GPU), GPU.chain_pem())]).decode("ascii")
     made.add("nvidia.payload", json.dumps(inner).encode("ascii"))
     assert made.codes("gpu.report.format") == []
+
+
+# --- corners -------------------------------------------------------------------------------------
+
+
+def test_report_cut_short_fails_in_the_first_row() -> None:
+    made = World()
+    made.device(GPU, evidence=sim.report(GPU)[:100])
+    assert made.codes("gpu.report.format") == [R.GPU_REPORT_TRUNCATED]
+
+
+def test_container_alone_that_cannot_be_read_fails_before_absence() -> None:
+    made = World()
+    made.add("nvidia.payload", b"{")
+    assert made.codes("gpu.report.format") == [R.GPU_INPUT_MALFORMED]
+
+
+def test_chain_of_a_foreign_root_fails() -> None:
+    other = pki.faulty(GPU.chain(), 4, key="foreign", signer="foreign")
+    made = World()
+    made.device(GPU, chain=pki.pem(pki.faulty(other, 3, signer="foreign")))
+    assert made.codes("gpu.chain") == [R.GPU_CHAIN_ROOT_UNTRUSTED]
+
+
+def test_checks_of_an_excluded_subject_are_never_run() -> None:
+    made = with_ocsp(1, 2, 3)
+    made.run("gpu.report.signature")
+    inputs = made.inputs
+    inputs.policy.gpu = None
+    inputs.policy.nras = None
+    facts = {**made.facts, "blobs.derived": service(GPU).evidence}
+    facts["attachments.form"] = Attachments(accepted=(), ignored=())
+    facts["time.as_of"] = AsOfInstant(
+        instant=AS_OF, source=AsOfSource.CAPTURE, claimed_start=AS_OF, claimed_end=AS_OF
+    )
+    with pytest.raises(ValueError, match="excludes the subject"):
+        gpu.policy(inputs, Facts(facts, AnyId()))
+    with pytest.raises(ValueError, match="excludes the subject"):
+        nras.token(inputs, Facts(facts, AnyId()))
+
+
+def test_devices_derived_in_a_circle_are_grouped_without_end_of_patience() -> None:
+    made = World()
+    first = made.device(GPU, steps="/a/0", source="nvidia.gpu-chain-1")
+    made.artifacts[1] = pki.replace(
+        made.artifacts[1], origin=FromArtifact(artifact=first, steps=("select:/b/0/evidence",))
+    )
+    assert made.codes("gpu.devices") == []
+
+
+def test_chain_binding_that_names_no_chain_pairs_nothing() -> None:
+    made = world()
+    made.bindings.append(
+        Binding(type="chain-for", members={"evidence": "x", "with": ("y",)}, index=0)
+    )
+    assert made.codes("gpu.chain") == []
+
+
+def test_chain_derived_elsewhere_is_paired_in_order() -> None:
+    made = World()
+    made.device(GPU, steps="/list/0")
+    origin = FromArtifact(artifact="answer", steps=("select:/chains/0", "base64"))
+    made.artifacts[1] = pki.replace(made.artifacts[1], origin=origin)
+    assert made.codes("gpu.chain") == []
+    alone = World()
+    alone.device(GPU, steps="/list/0")
+    alone.artifacts.pop()
+    assert alone.codes("gpu.chain") == [R.EVIDENCE_ABSENT]
+
+
+def test_nonce_of_a_quote_that_is_not_listed_counts_for_nothing() -> None:
+    made, device = derived()
+    answered(made, device, bytes(32) + sim.NONCE)
+    made.artifacts = [one for one in made.artifacts if one.role != "tdx.quote"]
+    made.bindings.clear()
+    assert made.codes("gpu.nonce") == [R.GPU_NONCE_EXPECTED_MISSING]
+
+
+def test_nonce_of_a_tinfoil_document_follows_from_the_hash_in_its_quote() -> None:
+    made, device = derived()
+    answered(made, device, bytes(64), family="tinfoil", copies=False)
+    answers = made.facts["shape.recognised"]
+    assert isinstance(answers, RecognisedAnswers)
+    (answer,) = answers.answers
+    (report,) = answer.reports
+    document = tinfoil.TinfoilReport(
+        pointer="",
+        role="model",
+        quote=report.quote,
+        devices=report.devices,
+        tls_fingerprint=bytes(32),
+        hpke_key=bytes(32),
+        nonce=sim.NONCE,
+        gpu_hash=None,
+        nvswitch_hash=None,
+        gpu=None,
+        nvswitch=None,
+    )
+    made.facts["shape.recognised"] = RecognisedAnswers(
+        answers=(pki.replace(answer, reports=(document,)),)
+    )
+    (quote,) = made.facts["cpu.authentic"].reports.values()  # type: ignore[attr-defined]
+    for data, wanted in (
+        (hashlib.sha256(document.preimage).digest() + bytes(32), []),
+        (bytes(64), [R.GPU_NONCE_EXPECTED_MISSING]),
+    ):
+        made.facts["cpu.authentic"] = AuthenticReports(
+            reports={quote.artifact: pki.replace(quote, report_data=data)}
+        )
+        assert made.codes("gpu.nonce") == wanted
+
+
+def test_rim_that_is_not_authentic_fails() -> None:
+    bad = rim_sim.envelope(DRIVER_ID, rim_sim.document(rim_sim.driver_manifest(), signer="x"))
+    assert with_rims(bad, vbios_rim()).codes("gpu.rim") == [R.GPU_RIM_SIGNATURE_INVALID]
+
+
+def test_rim_for_nobody_among_gpus_and_switches_is_told_by_the_nearest() -> None:
+    made = world(GPU, SWITCH)
+    for body in (driver_rim(), vbios_rim(), rim_sim.document(rim_sim.switch_manifest())):
+        made.add("nvidia.rim", body)
+    made.add("nvidia.rim", rim_sim.document(rim_sim.driver_manifest("1")))
+    assert made.codes("gpu.rim") == [R.GPU_RIM_VERSION_MISMATCH]
+    made = world(SWITCH, GPU)
+    for body in (driver_rim(), vbios_rim(), rim_sim.document(rim_sim.switch_manifest())):
+        made.add("nvidia.rim", body)
+    made.add("nvidia.rim", rim_sim.document(rim_sim.driver_manifest("1")))
+    assert made.codes("gpu.rim") == [R.GPU_RIM_VERSION_MISMATCH]
+
+
+def test_revocation_passes_over_manifests_that_row_68_refuses() -> None:
+    made = with_ocsp(1, 2, 3)
+    made.add("nvidia.rim", b"<a>")
+    made.add("nvidia.rim", None)
+    chain = pki.faulty(pki.rim_chain(), 0, signer="x")
+    made.add("nvidia.rim", rim_sim.document(rim_sim.driver_manifest(), chain=chain))
+    absent = made.add("nvidia.rim", rim_sim.not_found("x"))
+    made.exchanged(None, absent, status=404)
+    assert made.codes("gpu.revocation") == []
+
+
+def test_response_without_recorded_request_is_judged_by_what_it_says() -> None:
+    made = with_ocsp(1, 2)
+    made.add("nvidia.ocsp-response", revocation_sim.response(CHAIN[3], CHAIN[4]))
+    assert made.codes("gpu.revocation") == []
+
+
+def test_service_asked_with_another_chain_text_or_about_another_version_fails() -> None:
+    pair = (sim.report(GPU), GPU.chain_pem() + b"\n")
+    made = world()
+    exchange = nras_sim.exchange((GPU,), (pair,))
+    request = made.add("nras.request", exchange.request)
+    answer = made.add("nras.answer", exchange.answer)
+    made.add("nras.jwks", exchange.jwks)
+    made.exchanged(request, answer)
+    assert made.codes("nras.binding") == [R.NRAS_BIND_REQUEST_MISMATCH]
+    made = service(GPU, edit_device=lambda _, claims: {**claims, "ueid": "7"})
+    assert made.codes("nras.binding") == [R.NRAS_BIND_UEID_MISMATCH]
+
+
+def test_service_error_without_details_is_an_error() -> None:
+    made = service(
+        GPU, edit_device=lambda _, claims: {**claims, "x-nvidia-error-details": "broken"}
+    )
+    assert made.codes("nras.result") == [R.NRAS_DEVICE_ERROR_REPORTED]
+
+
+def test_legacy_slices_without_any_verified_device_are_shown_as_such() -> None:
+    made = world()
+    made.slices = (legacy_slice(),)
+    note = made.run("legacy.nanogpt_pins").notes[0]
+    assert "signature around the bytes: not verified" in note.text

@@ -43,7 +43,13 @@ from verify.engine.outcome import Affirmed, Outcome, Pointer, blocked
 from verify.engine.reason import Reason
 from verify.engine.tally import Tally
 from verify.engine.value import value
-from verify.families.identity import AuthenticReports, RecognisedAnswers
+from verify.families import tinfoil
+from verify.families.identity import (
+    AuthenticReports,
+    RecognisedAnswer,
+    RecognisedAnswers,
+    ReportObject,
+)
 from verify.nvidia import certificates
 from verify.nvidia import devices as sets
 from verify.nvidia.devices import CONSTANT_NONCES, Device
@@ -263,7 +269,9 @@ def chain(inputs: Inputs, facts: Facts) -> Outcome[CertifiedDevices]:
             chain=parsed.chain,
             family=certificates.family_of(parsed.chain),
         )
-        found.append(PlacedDevice(source=source, device=device, entry=parsed.entry))
+        found.append(
+            PlacedDevice(source=source, chain_id=source.chain.id, device=device, entry=parsed.entry)
+        )
         tally.match(source.id)
     return tally.outcome(CertifiedDevices(devices=tuple(found)))
 
@@ -326,44 +334,45 @@ NONCE_REASONS: Final = frozenset(
 )
 
 
-def _quote_of_devices(evidence: Evidence, answers: RecognisedAnswers) -> Mapping[str, _Rule]:
-    """Return device id -> the quote whose report_data holds its nonce, and where."""
-    statement = evidence.statement
+@value
+class _Rule:
+    """Where a device's expected nonce stands: in the report_data of the quote of its own report."""
+
+    quote: str
+    answer: RecognisedAnswer
+    report: ReportObject
+
+    def bound(self, report_data: bytes) -> bytes | None:
+        """Return the nonce that a verified quote binds for its devices, or None."""
+        span = self.answer.gpu_nonce_span()
+        if span is not None:
+            return report_data[span[0] : span[1]]
+        if self.answer.family == "tinfoil":  # the nonce stands in a document the quote hashes
+            return tinfoil.judge_nonce(self.report, report_data, b"").bound
+        return None
+
+    @property
+    def copies_session(self) -> bool:
+        """Whether the family puts the client's nonce into report_data as it is."""
+        return self.answer.family == "dstack"
+
+
+def _rules_of_devices(evidence: Evidence, answers: RecognisedAnswers) -> Mapping[str, _Rule]:
+    """Return device id -> the report object that lists the device, with that object's quote."""
     listed = {
         (origin.artifact, origin.steps): artifact.id
-        for artifact in statement.artifacts
+        for artifact in evidence.statement.artifacts
         if isinstance(origin := artifact.origin, FromArtifact)
     }
     found: dict[str, _Rule] = {}
     for answer in answers.answers:
-        span = answer.gpu_nonce_span()
-        if span is None:
-            continue
         for report in answer.reports:
             quote = listed.get((answer.artifact, report.quote.steps))
             for item, _ in report.devices:
                 device = listed.get((answer.artifact, item.steps))
                 if quote is not None and device is not None:
-                    found[device] = _Rule(
-                        quote=quote,
-                        start=span[0],
-                        stop=span[1],
-                        copies_session=answer.family == "dstack",
-                    )
+                    found[device] = _Rule(quote=quote, answer=answer, report=report)
     return found
-
-
-@value
-class _Rule:
-    """Where a device's expected nonce stands: bytes of the report_data of a quote.
-
-    ``copies_session``: whether the family puts the client's nonce there as it is.
-    """
-
-    quote: str
-    start: int
-    stop: int
-    copies_session: bool
 
 
 def _padded(nonce: bytes) -> bytes:
@@ -395,14 +404,13 @@ def expected_nonces(inputs: Inputs, facts: Facts) -> Mapping[str, tuple[bytes, .
     if answers is None or quotes is None:
         return found
     foreign = inputs.policy.session.allow_foreign_nonce
-    for device, rule in _quote_of_devices(evidence, answers).items():
+    for device, rule in _rules_of_devices(evidence, answers).items():
         quote = quotes.reports.get(rule.quote)
-        if quote is None or device in chosen:
+        bound = None if quote is None else rule.bound(quote.report_data)
+        if bound is None or device in chosen:
             continue
-        wanted = [quote.report_data[rule.start : rule.stop]]
-        if rule.copies_session and not foreign and rule.quote in chosen:
-            wanted.append(chosen[rule.quote])
-        found[device] = tuple(wanted)
+        copied = rule.copies_session and not foreign and rule.quote in chosen
+        found[device] = (bound, chosen[rule.quote]) if copied else (bound,)
     return found
 
 

@@ -386,7 +386,7 @@ def _judge_binding(
             )
             continue
         device = placed.device
-        chain = b"" if placed.source.chain is None else bundle.body(placed.source.chain.id)
+        chain = bundle.body(placed.chain_id)
         request = partial(
             service.judge_request, one.request, token_.position, device.report.data, chain
         )

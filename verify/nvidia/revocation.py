@@ -10,7 +10,6 @@ Source: nvidia.md 9, 17.
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
@@ -24,12 +23,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from verify.crypto import der
 from verify.crypto.ecdsa import Signed
 from verify.crypto.x509 import (
     Certificate,
     RevocationList,
     load_certificate,
     load_revocation_list,
+    sealed,
     signed_by,
 )
 from verify.engine.errors import FormatError, Refused
@@ -122,18 +123,13 @@ class OcspResponse:
     hash_algorithm: hashes.HashAlgorithm | None = None
 
 
-def _sealed(read: Callable[[], T], what: str) -> T:
-    """Call the library; whatever it throws, a Rust panic included, becomes a FormatError."""
+def _sealed(read: Callable[[bytes], T], data: bytes, what: str) -> T:
+    if len(data) > MAX_OCSP:
+        raise FormatError(MAX_OCSP, f"{len(data)} bytes of OCSP", reason=Reason.GPU_INPUT_TOO_LARGE)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return read()
-    except (KeyboardInterrupt, SystemExit, MemoryError, GeneratorExit):
-        raise
-    except BaseException as error:  # noqa: BLE001  (a Rust panic derives from BaseException alone)
-        raise FormatError(
-            0, f"{what}: {type(error).__name__}", reason=Reason.GPU_OCSP_MALFORMED
-        ) from None
+        return sealed(read, data, what)
+    except FormatError as error:
+        raise FormatError(error.offset, error.what, reason=Reason.GPU_OCSP_MALFORMED) from error
 
 
 def _identifier(item: ocsp.OCSPRequest | ocsp.OCSPSingleResponse) -> CertId:
@@ -152,9 +148,9 @@ def _nonce(extensions: x509.Extensions) -> bytes | None:
     return None
 
 
-def _check_size(data: bytes) -> None:
-    if len(data) > MAX_OCSP:
-        raise FormatError(MAX_OCSP, f"{len(data)} bytes of OCSP", reason=Reason.GPU_INPUT_TOO_LARGE)
+def _read_request(data: bytes) -> OcspRequest:
+    request = ocsp.load_der_ocsp_request(data)
+    return OcspRequest(identifier=_identifier(request), nonce=_nonce(request.extensions))
 
 
 def parse_ocsp_request(data: bytes) -> OcspRequest:
@@ -162,13 +158,7 @@ def parse_ocsp_request(data: bytes) -> OcspRequest:
 
     Raises FormatError: ``gpu.input.too_large``, ``gpu.ocsp.malformed``. Source: nvidia.md 9.2.
     """
-    _check_size(data)
-
-    def read() -> OcspRequest:
-        request = ocsp.load_der_ocsp_request(data)
-        return OcspRequest(identifier=_identifier(request), nonce=_nonce(request.extensions))
-
-    return _sealed(read, "not an OCSP request")
+    return _sealed(_read_request, data, "not an OCSP request")
 
 
 def _read_single(single: ocsp.OCSPSingleResponse) -> OcspSingle:
@@ -211,8 +201,7 @@ def parse_ocsp_response(data: bytes) -> OcspResponse:
 
     Raises FormatError: ``gpu.input.too_large``, ``gpu.ocsp.malformed``. Source: nvidia.md 9.3.
     """
-    _check_size(data)
-    return _sealed(partial(_read_response, data), "not an OCSP response")
+    return _sealed(_read_response, data, "not an OCSP response")
 
 
 # --- OCSP --------------------------------------------------------------------------------------
@@ -280,12 +269,11 @@ def _is_named(response: OcspResponse, certificate: Certificate) -> bool:
     return response.responder_key_hash == _key_hash(certificate)
 
 
-def _key_hash(certificate: Certificate) -> bytes | None:
-    try:
-        identifier = x509.SubjectKeyIdentifier.from_public_key(certificate.native.public_key())
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        return None
-    return identifier.digest
+def _key_hash(certificate: Certificate) -> bytes:
+    """SHA-1 of the key bits of SubjectPublicKeyInfo (RFC 6960 4.2.1, byKey)."""
+    spki = certificate.spki
+    _, bits = der.children(spki, der.whole(spki, der.SEQUENCE, "the public key"))
+    return hashlib.sha1(der.value(spki, bits)[1:], usedforsecurity=False).digest()
 
 
 def _may_sign_ocsp(certificate: Certificate) -> bool:
