@@ -180,8 +180,10 @@ def test_value_many_instances_are_built_alike_and_wrong_calls_refused_at_any_tim
 
     built = [Fresh(x=1) for _ in range(20)]
     assert set(map(repr, built)) == {
-        ("test_value_many_instances_are_built_alike_and_wrong_calls_"
-        "refused_at_any_time.<locals>.Fresh(x=1, y=[], total=0)")
+        (
+            "test_value_many_instances_are_built_alike_and_wrong_calls_"
+            "refused_at_any_time.<locals>.Fresh(x=1, y=[], total=0)"
+        )
     }
     assert len({id(one.y) for one in built}) == 20
     with pytest.raises(TypeError, match=r"Fresh\.__init__"):
