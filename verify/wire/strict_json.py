@@ -55,6 +55,7 @@ _ONLY_STRUCTURE: Final = bytes(set(range(256)) - set(b"[]{}"))
 _AS_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _CONTROL_ESCAPE: Final = re.compile(rb"\\(?:u00[01]|[bfnrt])")
+_NO_LINE_ESCAPE: Final = re.compile(rb"\\(?:u00[01]|[bf])")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _CONTROL: Final = re.compile("[\x00-\x1f]")
 _CONTROL_BUT_LINES: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -268,7 +269,11 @@ def _check_strings(data: bytes, value: Json, profile: Profile, lines: Collection
     controls = profile is Profile.OWN and _CONTROL_ESCAPE.search(data) is not None
     if not surrogates and not controls:
         return
+    # Where only line ends are escaped, texts that may hold lines need no look.
+    plain = not surrogates and _NO_LINE_ESCAPE.search(data) is None
     for text, path, free in _strings(value, lines):
+        if free and plain:
+            continue
         if surrogates and _SURROGATE.search(text):
             raise JsonError(0, "an unpaired surrogate", path=_printable(path))
         if controls and (_CONTROL_BUT_LINES if free else _CONTROL).search(text):
