@@ -403,12 +403,24 @@ class Assembly:
         """Add an extension: listed in reports, never an input to a check."""
         self._extensions[urn] = value
 
-    def freeze(self, capture: CaptureClaims) -> Frozen:
-        """Return the payload, serialised exactly once, and the blobs."""
-        subject = [
+    def subject(self) -> list[dict[str, object]]:
+        """Return the in-toto subject: one entry for each artifact, in order."""
+        return [
             {"name": entry["id"], "digest": {"sha256": str(entry["digest"])[7:]}}
             for entry in self._artifacts
         ]
+
+    def records(self) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+        """Return the artifacts and exchanges collected so far, as they stand in a predicate."""
+        return list(self._artifacts), list(self._exchanges)
+
+    def blobs(self) -> dict[str, bytes]:
+        """Return the stored bytes collected so far: digest to framed bytes."""
+        return dict(self._blobs)
+
+    def freeze(self, capture: CaptureClaims) -> Frozen:
+        """Return the payload, serialised exactly once, and the blobs."""
+        subject = self.subject()
         statement = {
             "_type": STATEMENT_TYPE,
             "subject": subject,

@@ -67,7 +67,7 @@ def search_credentials(places: Mapping[str, bytes], secrets: Iterable[str]) -> N
                     raise SealError(message)
 
 
-def _blob(data: bytes, *, salted: bool) -> dict[str, str]:
+def blob_entry(data: bytes, *, salted: bool = False) -> dict[str, str]:
     """Return a blob entry: ``utf-8`` for plain raw text, ``base64`` for everything else."""
     if not salted:
         try:
@@ -112,7 +112,7 @@ def assemble_file(frozen: Frozen, signers: Sequence[Signer]) -> bytes:
             "statement": envelope(frozen.payload, signers),
             "material": [],
             "blobs": {
-                digest: _blob(frozen.blobs[digest], salted=digest in frozen.salted)
+                digest: blob_entry(frozen.blobs[digest], salted=digest in frozen.salted)
                 for digest in sorted(frozen.blobs)
             },
             "redactions": [],
