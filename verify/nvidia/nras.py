@@ -408,7 +408,7 @@ def _signed_by_rsa(child: Certificate, issuer: Certificate) -> Signed:
     found = Signed.NO
     if child.signature_oid == _OID_RSA_SHA256:
         try:
-            key = issuer.native.public_key()
+            key = issuer.public_key()
             if isinstance(key, rsa.RSAPublicKey) and key.key_size >= _RSA_BITS:
                 key.verify(child.signature, child.tbs, padding.PKCS1v15(), hashes.SHA256())
                 found = Signed.YES

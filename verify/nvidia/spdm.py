@@ -9,6 +9,7 @@ Source: nvidia.md 2, 3, 17.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final
 
@@ -39,6 +40,7 @@ _FIXED: Final = (
     (39, 0x00, "response param1"),
     (40, 0x00, "response param2"),
 )
+_PRINTABLE: Final = re.compile(rb"[ -~]+")
 _SWITCH_VERSION: Final = re.compile(rb"[0-9A-Fa-f]{2}(?:\.[0-9A-Fa-f]{2}){4}")
 
 
@@ -218,7 +220,7 @@ class Report:
 
 
 def _printable(raw: bytes) -> bool:
-    return bool(raw) and all(0x20 <= byte <= 0x7E for byte in raw)
+    return _PRINTABLE.fullmatch(raw) is not None
 
 
 def _need(data: bytes, stop: int, what: str) -> None:
@@ -253,34 +255,48 @@ def _read_blocks(data: bytes, count: int, stop: int) -> tuple[bytes, ...]:
     return tuple(values)
 
 
-def _opaque_length_wrong(kind: int, value: bytes) -> str | None:
-    """Say which enforced form a known opaque value misses, or None (nvidia.md 3, rule)."""
-    size = len(value)
-    if kind == OpaqueType.DRIVER_VERSION.value:
-        head, end, _ = value.partition(b"\0")
-        if size < 2 or not end or not _printable(head):
-            return "a driver version is printable ASCII and a NUL"
-    elif kind == OpaqueType.VBIOS_VERSION.value:
-        if size != 8 and not (size == 14 and _SWITCH_VERSION.fullmatch(value)):
-            return "a VBIOS version is 8 bytes, or 14 characters hh.hh.hh.hh.hh"
-    elif kind in (OpaqueType.NVDEC0_STATUS.value, OpaqueType.PROTECTED_PCIE_STATUS.value):
-        if size != 1:
-            return "a status is one byte"
-    elif kind == OpaqueType.FWID.value:
-        if size != VALUE_LENGTH:
-            return "an FWID is 48 bytes"
-    elif kind == OpaqueType.SWITCH_PDIS.value:
-        if size == 0 or size % 8:
-            return "PDIs are 8 bytes each"
-    elif kind == OpaqueType.CONNECTED_GPU_PDIS.value:
-        if size != 128:
-            return "the table of connected GPUs is 128 bytes"
-    elif (
-        kind in (OpaqueType.OPAQUE_DATA_VERSION.value, OpaqueType.FEATURE_FLAG.value)
-        and not 1 <= size <= 8
-    ):
-        return "an integer is 1 to 8 bytes"
-    return None
+def _is_driver(value: bytes) -> bool:
+    head, end, _ = value.partition(b"\0")
+    return len(value) > 1 and bool(end) and _printable(head)
+
+
+def _is_version(value: bytes) -> bool:
+    return len(value) == 8 or (len(value) == 14 and bool(_SWITCH_VERSION.fullmatch(value)))
+
+
+_FORMS: Final[Mapping[int, tuple[Callable[[bytes], bool], str]]] = {
+    OpaqueType.DRIVER_VERSION.value: (
+        _is_driver,
+        "a driver version is printable ASCII and a NUL",
+    ),
+    OpaqueType.VBIOS_VERSION.value: (
+        _is_version,
+        "a VBIOS version is 8 bytes, or 14 characters hh.hh.hh.hh.hh",
+    ),
+    OpaqueType.NVDEC0_STATUS.value: (lambda value: len(value) == 1, "a status is one byte"),
+    OpaqueType.FWID.value: (lambda value: len(value) == VALUE_LENGTH, "an FWID is 48 bytes"),
+    OpaqueType.PROTECTED_PCIE_STATUS.value: (
+        lambda value: len(value) == 1,
+        "a status is one byte",
+    ),
+    OpaqueType.SWITCH_PDIS.value: (
+        lambda value: len(value) > 0 and len(value) % 8 == 0,
+        "PDIs are 8 bytes each",
+    ),
+    OpaqueType.CONNECTED_GPU_PDIS.value: (
+        lambda value: len(value) == 128,
+        "the table of connected GPUs is 128 bytes",
+    ),
+    OpaqueType.OPAQUE_DATA_VERSION.value: (
+        lambda value: 1 <= len(value) <= 8,
+        "an integer is 1 to 8 bytes",
+    ),
+    OpaqueType.FEATURE_FLAG.value: (
+        lambda value: 1 <= len(value) <= 8,
+        "an integer is 1 to 8 bytes",
+    ),
+}
+"""The enforced forms of opaque values (nvidia.md 3, rule)."""
 
 
 def parse_opaque(data: bytes, start: int, stop: int) -> tuple[OpaqueField, ...]:
@@ -306,8 +322,9 @@ def parse_opaque(data: bytes, start: int, stop: int) -> tuple[OpaqueField, ...]:
                 reason=Reason.GPU_REPORT_OPAQUE_INVALID,
             )
         value = data[at + 4 : end]
-        wrong = "the type stands twice" if kind in seen else _opaque_length_wrong(kind, value)
-        if wrong is not None:
+        form = _FORMS.get(kind)
+        if kind in seen or (form is not None and not form[0](value)):
+            wrong = "the type stands twice" if form is None or kind in seen else form[1]
             raise FormatError(
                 at, f"opaque type {kind}: {wrong}", reason=Reason.GPU_REPORT_OPAQUE_INVALID
             )

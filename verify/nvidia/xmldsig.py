@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from itertools import pairwise
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 from xml.parsers import expat
 
 from verify.engine.errors import FormatError, Refused
@@ -38,8 +38,27 @@ _ATTRIBUTE_ESCAPES: Final = str.maketrans(
 _TEXT_ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#xD;"})
 _PLAIN: Final = re.compile('[^&<>"\\t\\n\\r]*').fullmatch
 _SPACE: Final = " \t\r\n"
-_Attribute = tuple[str, str, str, str]
-"""Namespace, local name, name as written, value: sorted as such."""
+
+
+class _Scope:
+    """The declarations in force inside an element, and the shapes of its children so far."""
+
+    __slots__ = ("shapes", "uris")
+
+    def __init__(self, uris: dict[str, str]) -> None:
+        self.uris = uris
+        self.shapes: dict[tuple[str, tuple[str, ...]], _Shape] = {}
+
+
+class _Shape(NamedTuple):
+    """An element's resolved names: attributes as (namespace, local, opening text, position)."""
+
+    namespace: str
+    local: str
+    attributes: tuple[tuple[str, str, str, int], ...]
+
+
+_NOTHING_DECLARED: Final = _Scope({"": ""})
 
 
 class _Node:
@@ -97,8 +116,7 @@ class _Canonical:
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text
         self._parser = parser
-        self._scopes: list[dict[str, str]] = [{"": ""}]
-        self._names: dict[str, tuple[str, str]] = {}
+        self._scopes = [_Scope({"": ""})]
         self._elements = 0
         self._body: list[str] = []
         self._info: list[str] = []
@@ -151,22 +169,50 @@ class _Canonical:
         self._refuse("a CDATA section")
 
     def _split(self, name: str) -> tuple[str, str]:
-        """Return prefix and local name of a qualified name; each name is looked at once."""
-        known = self._names.get(name)
-        if known is not None:
-            return known
+        """Return prefix and local name of a qualified name."""
         prefix, colon, local = name.partition(":")
         if not colon:
-            prefix, local = "", name
-        elif not prefix or not local or ":" in local:
+            return "", name
+        if not prefix or not local or ":" in local:
             self._refuse(f"{name[:64]} is not a qualified name")
-        self._names[name] = prefix, local
         return prefix, local
 
-    def _declare(self, prefix: str, uri: str, scope: dict[str, str]) -> None:
-        if prefix and (prefix in ("xml", "xmlns") or not uri):
-            self._refuse(f"the declaration of {prefix[:64]} is not allowed")
-        scope[prefix] = uri
+    def _resolve(self, prefix: str, scope: _Scope) -> str:
+        found = scope.uris.get(prefix)
+        if found is None:
+            self._refuse(f"the prefix {prefix[:64]} is not declared (or is xml)")
+        return found
+
+    def _declared(self, names: tuple[str, ...], values: list[str], parent: _Scope) -> _Scope:
+        """Return the scope of an element: its own declarations over those around it."""
+        uris = dict(parent.uris)
+        for name, uri in zip(names, values, strict=True):
+            if name == "xmlns":
+                uris[""] = uri
+            elif name.startswith("xmlns:"):
+                _, prefix = self._split(name)
+                if prefix in ("xml", "xmlns") or not uri:
+                    self._refuse(f"the declaration of {prefix[:64]} is not allowed")
+                uris[prefix] = uri
+        return _Scope(uris)
+
+    def _shape(self, name: str, names: tuple[str, ...], scope: _Scope) -> _Shape:
+        """Resolve the names of an element and its attributes, and put them in canonical order."""
+        prefix, local = self._split(name)
+        attributes: list[tuple[str, str, str, int]] = []
+        for position, key in enumerate(names):
+            if key == "xmlns" or key.startswith("xmlns:"):
+                continue
+            prefix_, local_ = self._split(key)
+            uri = self._resolve(prefix_, scope) if prefix_ else ""
+            attributes.append((uri, local_, f' {key}="', position))
+        attributes.sort()
+        for one, other in pairwise(attributes):
+            if one[:2] == other[:2]:
+                self._refuse(f"an attribute of {name[:64]} stands twice")
+        return _Shape(
+            self._resolve(prefix, scope) if prefix else scope.uris[""], local, tuple(attributes)
+        )
 
     def _start(self, name: str, flat: list[str]) -> None:
         scopes = self._scopes
@@ -177,86 +223,58 @@ class _Canonical:
             or len(flat) > 2 * MAX_ATTRIBUTES
         ):
             self._too_large("more depth, elements or attributes than a manifest has")
-        parent = scope = scopes[-1]
-        attributes: list[_Attribute] = []
-        prefixed: list[tuple[str, str, str, str]] = []
-        for key, found in zip(flat[::2], flat[1::2], strict=True):
-            prefix, local = self._split(key)
-            if prefix == "xmlns" or key == "xmlns":
-                if scope is parent:
-                    scope = dict(parent)
-                self._declare(local if prefix else "", found, scope)
-            elif prefix:
-                prefixed.append((prefix, local, key, found))
-            else:
-                attributes.append(("", local, key, found))
+        parent = scopes[-1]
+        names, values = tuple(flat[::2]), flat[1::2]
+        shape = parent.shapes.get((name, names))
+        scope = parent
+        if shape is None:
+            # An element that declares nothing is of the same shape as its likes beside it.
+            if any(key.startswith("xmlns") for key in names):
+                scope = self._declared(names, values, parent)
+            shape = self._shape(name, names, scope)
+            if scope is parent:
+                parent.shapes[name, names] = shape
         scopes.append(scope)
-        attributes += [
-            (self._resolve(prefix), local, key, found) for prefix, local, key, found in prefixed
-        ]
-        attributes.sort()
-        if len(prefixed) > 1:
-            for one, other in pairwise(attributes):
-                if one[:2] == other[:2]:
-                    self._refuse(f"the attribute {other[2][:64]} stands twice")
-        prefix, local = self._split(name)
-        self._write_start(
-            name, self._resolve(prefix) if prefix else scope[""], local, parent, attributes
-        )
+        self._write_start(name, values, shape, parent)
 
-    def _resolve(self, prefix: str) -> str:
-        found = self._scopes[-1].get(prefix)
-        if found is None:
-            self._refuse(f"the prefix {prefix[:64]} is not declared (or is xml)")
-        return found
-
-    def _write_start(
-        self,
-        name: str,
-        namespace: str,
-        local: str,
-        parent: dict[str, str],
-        attributes: list[_Attribute],
-    ) -> None:
+    def _write_start(self, name: str, values: list[str], shape: _Shape, parent: _Scope) -> None:
         depth = len(self._scopes) - 1
-        if namespace == DSIG and local == "Signature":
-            self._signatures += 1
-            if depth == 2 and self._signature is None:
-                node = _Node(namespace, local, tuple((u, k, v) for u, k, _, v in attributes))
-                self._signature = node
-                self._nodes.append(node)
-                return
-        elif depth == 2 and self._signature is not None:
-            self._root_children_after += 1
+        signature = shape.namespace == DSIG and shape.local == "Signature"
+        self._signatures += signature
         sink = self._body
         effective = parent
-        if self._nodes:
+        if self._nodes or (signature and depth == 2 and self._signature is None):
             node = _Node(
-                namespace=namespace,
-                local=local,
-                attributes=tuple((uri, key, value) for uri, key, _, value in attributes),
+                shape.namespace,
+                shape.local,
+                tuple((uri, local, values[at]) for uri, local, _, at in shape.attributes),
             )
-            self._nodes[-1].children.append(node)
+            if self._nodes:
+                self._nodes[-1].children.append(node)
+            else:
+                self._signature = node
             self._nodes.append(node)
-            if not self._info_depth and namespace == DSIG and local == "SignedInfo":
+            if not self._info_depth and node.namespace == DSIG and node.local == "SignedInfo":
                 self._info_depth = depth
-                effective = {"": ""}
+                effective = _NOTHING_DECLARED
             if not self._info_depth:
                 return
             sink = self._info
+        elif depth == 2 and self._signature is not None:
+            self._root_children_after += 1
         scope = self._scopes[-1]
-        written = [
-            f' {key}="{found if _PLAIN(found) else found.translate(_ATTRIBUTE_ESCAPES)}"'
-            for _, _, key, found in attributes
-        ]
+        sink.append(f"<{name}")
         if scope is not effective:
-            written[:0] = [
-                f" xmlns{':' if prefix else ''}{prefix}="
-                f'"{scope[prefix].translate(_ATTRIBUTE_ESCAPES)}"'
-                for prefix in sorted(scope)
-                if effective.get(prefix) != scope[prefix]
-            ]
-        sink.append(f"<{name}{''.join(written)}>")
+            known = effective.uris
+            sink.extend(
+                f' xmlns{":" if prefix else ""}{prefix}="{uri.translate(_ATTRIBUTE_ESCAPES)}"'
+                for prefix, uri in sorted(scope.uris.items())
+                if known.get(prefix) != uri
+            )
+        if not _PLAIN("".join(values)):
+            values = [one.translate(_ATTRIBUTE_ESCAPES) for one in values]
+        sink.extend([f'{lead}{values[at]}"' for _, _, lead, at in shape.attributes])
+        sink.append(">")
 
     def _end(self, name: str) -> None:
         depth = len(self._scopes) - 1
