@@ -1,10 +1,10 @@
 """The common forms of certificates and revocation lists, read without the library's Python half.
 
-`cryptography` parses a certificate in Rust; names and extensions then become Python objects, whose
-modules cost a quarter of a whole verification to import. What vendors of this field write is of few
-forms. The functions here take the TBS bytes of what the library has already accepted, read exactly
-those forms, and answer None for everything else: then the library reads it. An answer given here is
-the library's answer; tests hold the two side by side on whatever can be found or mutated.
+`cryptography` needs its Python half even for certificates that its Rust half parses, and the
+modules of that cost a fifth of a whole verification to import. What vendors of this field write is
+of few forms. The functions here read exactly those, every byte of them, and answer None for
+everything else: then the library reads it. An answer given here is the library's answer; tests
+hold the two side by side on whatever can be found or mutated.
 
 Source: RFC 5280 4.1, 4.2, 5.1; ITU-T X.690 10, 11 (canonical forms).
 """
@@ -12,17 +12,27 @@ Source: RFC 5280 4.1, 4.2, 5.1; ITU-T X.690 10, 11 (canonical forms).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
+from hashlib import sha256
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from verify.crypto import der
+from verify.crypto.certificate import Certificate, Extension, ListParts
 from verify.crypto.der import Element
+from verify.crypto.ecdsa import Curve, key_from_point
 from verify.engine.errors import FormatError
-from verify.engine.value import value
 
 _ENTRIES: Final = 1 << 16
 _VERSION_3: Final = bytes.fromhex("a003020102")
 _VERSION_2: Final = bytes.fromhex("020101")
 _COMMON_NAME: Final = bytes.fromhex("0603550403")
+_ATTRIBUTE: Final = bytes.fromhex("06035504")
+_ATTRIBUTES: Final = frozenset((3, 5, 6, 7, 8, 9, 10, 11, 12, 17, 46))
+"""Attributes of names by the last part of 2.5.4.x (ITU-T X.520)."""
+_GENERALIZED_FROM: Final = 2050
+"""The first year that is not written as UTCTime (RFC 5280 4.1.2.5)."""
 _REASON_CODE: Final = bytes.fromhex("300a0603551d1504030a01")
 """A not critical reasonCode extension up to its one value byte (RFC 5280 5.3.1)."""
 _REASONS: Final = frozenset({1, 2, 3, 4, 5, 6, 8, 9, 10})
@@ -37,36 +47,6 @@ _PRINTABLE: Final = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 '()+,-./:=?"
 )
 _VISIBLE: Final = frozenset(range(0x21, 0x7F))
-
-
-@value
-class Extension:
-    """``value``: the DER inside the extension's OCTET STRING, where the library hands it out."""
-
-    critical: bool
-    value: bytes
-
-
-@value
-class CertificateParts:
-    """What a subject and its extensions say; see `verify.crypto.x509.Certificate`."""
-
-    version: int
-    common_names: tuple[str, ...]
-    extensions: Mapping[str, Extension]
-    ca: bool | None = None
-    path_length: int | None = None
-    may_sign: bool = False
-    may_sign_certs: bool = False
-    may_sign_crls: bool = False
-
-
-@value
-class ListParts:
-    """What a revocation list says in extensions and entries."""
-
-    extensions: Mapping[str, Extension]
-    revoked: frozenset[int]
 
 
 class _OtherForm(FormatError):  # noqa: N818  (an answer, caught in this module)
@@ -106,9 +86,10 @@ def _common_names(data: bytes, name: Element) -> tuple[str, ...]:
         attribute = der.element_at(data, der.expect(part, der.SET, "part").inside, part.stop)
         _demand(holds=attribute.stop == part.stop and attribute.tag == der.SEQUENCE)
         kind, text = _pair(data, attribute)
+        oid = der.outer(data, kind)
+        _demand(holds=len(oid) == 5 and oid.startswith(_ATTRIBUTE) and oid[4] in _ATTRIBUTES)
         shown = _text(data, text)
-        _demand(holds=kind.tag == der.OBJECT_IDENTIFIER)
-        if der.outer(data, kind) == _COMMON_NAME:
+        if oid == _COMMON_NAME:
             found.append(shown)
     return tuple(found)
 
@@ -287,32 +268,92 @@ def _extensions(
 # --- the two structures ------------------------------------------------------------------------
 
 
-def certificate_parts(tbs: bytes) -> CertificateParts | None:
-    """Return what a TBSCertificate of the common form says, or None: ask the library.
+_ECDSA_SHA256: Final = "1.2.840.10045.4.3.2"
+_ECDSA_SHA384: Final = "1.2.840.10045.4.3.3"
+_ALGORITHMS: Final[Mapping[str, str]] = {
+    "300a06082a8648ce3d040302": _ECDSA_SHA256,
+    "300a06082a8648ce3d040303": _ECDSA_SHA384,
+    "300d06092a864886f70d01010b0500": "1.2.840.113549.1.1.11",
+    "300d06092a864886f70d01010c0500": "1.2.840.113549.1.1.12",
+}
+"""DER of an AlgorithmIdentifier with its only parameters to the OID (RFC 5758 3.2, RFC 4055 5)."""
 
-    ``tbs``: DER that the library has accepted as part of a certificate.
-    """
+_EC_KEYS: Final = (
+    (Curve.P256, bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")),
+    (Curve.P384, bytes.fromhex("3076301006072a8648ce3d020106052b8104002203620004")),
+)
+"""SubjectPublicKeyInfo of an uncompressed point up to its coordinates (RFC 5480)."""
+_RSA_KEY: Final = bytes.fromhex("300d06092a864886f70d0101010500")
+
+
+def read_certificate(data: bytes) -> Certificate | None:
+    """Return what a certificate (DER) of the common form says, or None: ask the library."""
     try:
-        return _certificate_parts(tbs)
+        return _certificate(data)
     except FormatError:
         return None
 
 
-def _certificate_parts(tbs: bytes) -> CertificateParts:
-    members = der.children(tbs, der.whole(tbs, der.SEQUENCE, "TBSCertificate"), limit=8)
-    _demand(holds=len(members) == 8 and der.outer(tbs, members[0]) == _VERSION_3)
-    _demand(holds=members[7].tag == _CONSTRUCTED_3)
+def _key(spki: bytes) -> tuple[ec.EllipticCurvePublicKey | None, Curve | None]:
+    """Read a key: a point of a known curve, or RSA, which has none."""
+    for curve, head in _EC_KEYS:
+        if spki.startswith(head):
+            point = key_from_point(curve, spki[len(head) :])
+            _demand(holds=point is not None)
+            return point, curve
+    algorithm, bits = _pair(spki, der.whole(spki, der.SEQUENCE, "key"))
+    _demand(holds=der.outer(spki, algorithm) == _RSA_KEY)
+    der.bits(spki, der.expect(bits, der.BIT_STRING, "key bits"), "key bits")
+    return None, None
+
+
+def _instant(data: bytes, element: Element) -> datetime:
+    found = der.instant(data, element, "time")
+    _demand(holds=element.tag == der.UTC_TIME or found.year >= _GENERALIZED_FROM)
+    return found
+
+
+def _certificate(data: bytes) -> Certificate:
+    parts = der.children(data, der.whole(data, der.SEQUENCE, "certificate"), limit=3)
+    _demand(holds=len(parts) == 3)
+    members = der.children(data, der.expect(parts[0], der.SEQUENCE, "TBSCertificate"), limit=8)
+    _demand(holds=len(members) == 8 and der.outer(data, members[0]) == _VERSION_3)
+    _, serial, algorithm, issuer, validity, subject, spki, holder = members
+    number = der.natural(data, serial, "serial number", size=20)
+    signed_with = der.outer(data, algorithm)
+    oid = _ALGORITHMS.get(der.outer(data, parts[1]).hex())
+    if number == 0 or oid is None or signed_with.hex() not in _ALGORITHMS:
+        raise _OtherForm
+    signature = der.bits(data, der.expect(parts[2], der.BIT_STRING, "signature"), "signature")
+    _common_names(data, issuer)
+    begin, end = _pair(data, der.expect(validity, der.SEQUENCE, "validity"))
+    key, curve = _key(der.outer(data, spki))
     facts = _Facts()
-    extensions = _extensions(tbs, members[7], _CERTIFICATE, facts)
-    return CertificateParts(
+    _demand(holds=holder.tag == _CONSTRUCTED_3)
+    extensions = _extensions(data, holder, _CERTIFICATE, facts)
+    return Certificate(
+        der=data,
+        sha256=sha256(data).digest(),
         version=3,
-        common_names=_common_names(tbs, members[5]),
+        serial=number,
+        issuer=der.outer(data, issuer),
+        subject=der.outer(data, subject),
+        spki=der.outer(data, spki),
+        algorithm=signed_with,
+        common_names=_common_names(data, subject),
+        not_before=_instant(data, begin),
+        not_after=_instant(data, end),
+        signature_oid=oid,
+        signature=signature,
+        tbs=der.outer(data, parts[0]),
         extensions=extensions,
         ca=facts.ca,
         path_length=facts.path_length,
         may_sign=bool(facts.usage & 0x80),
         may_sign_certs=bool(facts.usage & 0x04),
         may_sign_crls=bool(facts.usage & 0x02),
+        key=key,
+        curve=curve,
     )
 
 

@@ -15,8 +15,7 @@ from __future__ import annotations
 import binascii
 import re
 import warnings
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -25,13 +24,37 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from verify.crypto import narrow
 from verify.crypto.cache import Bounded
+from verify.crypto.certificate import Certificate, Extension, ListParts, RevocationList
 from verify.crypto.ecdsa import Curve, Signed, curve_of, signed_der
-from verify.crypto.narrow import CertificateParts, Extension, ListParts
 from verify.engine.errors import FormatError
-from verify.engine.value import value
 
 if TYPE_CHECKING:
     from cryptography import x509
+
+__all__ = (
+    "CERTIFICATE_LIMIT",
+    "CRL_LIMIT",
+    "OID_AUTHORITY_KEY_IDENTIFIER",
+    "OID_BASIC_CONSTRAINTS",
+    "OID_CRL_DISTRIBUTION_POINTS",
+    "OID_CRL_NUMBER",
+    "OID_DELTA_CRL_INDICATOR",
+    "OID_ECDSA_SHA256",
+    "OID_ECDSA_SHA384",
+    "OID_ISSUING_DISTRIBUTION_POINT",
+    "OID_KEY_USAGE",
+    "OID_SUBJECT_KEY_IDENTIFIER",
+    "Certificate",
+    "ChainTooLongError",
+    "RevocationList",
+    "forget",
+    "load_certificate",
+    "load_revocation_list",
+    "recorded_crl_der",
+    "sealed",
+    "signed_by",
+    "split_pem",
+)
 
 CERTIFICATE_LIMIT: Final = 64 * 1024
 CRL_LIMIT: Final = 1024 * 1024
@@ -51,66 +74,6 @@ _EXPLICIT_VERSION: Final = 0xA0
 _ALGORITHM_CURVE: Final = {Curve.P256: OID_ECDSA_SHA256, Curve.P384: OID_ECDSA_SHA384}
 
 T = TypeVar("T")
-
-
-@value(eq=False)
-class Certificate:
-    """A certificate read completely. Two are equal iff their ``sha256`` are.
-
-    ``issuer``, ``subject``, ``spki``, ``algorithm``: DER of the names, the SubjectPublicKeyInfo and
-    the AlgorithmIdentifier inside the signed part, each as encoded. ``common_names``: every CN of
-    the subject, in order.
-    ``ca``: cA of basicConstraints, None without that extension. ``may_sign``, ``may_sign_certs``,
-    ``may_sign_crls``: keyUsage bits, False without it. ``curve``: None for a key that is not on a
-    supported named curve. Times are aware UTC, both ends inclusive.
-    """
-
-    der: bytes
-    sha256: bytes
-    version: int
-    serial: int
-    issuer: bytes
-    subject: bytes
-    spki: bytes
-    algorithm: bytes
-    common_names: tuple[str, ...]
-    not_before: datetime
-    not_after: datetime
-    signature_oid: str
-    signature: bytes
-    tbs: bytes
-    extensions: Mapping[str, Extension]
-    ca: bool | None
-    path_length: int | None
-    may_sign: bool
-    may_sign_certs: bool
-    may_sign_crls: bool
-    key: ec.EllipticCurvePublicKey | None
-    curve: Curve | None
-    native: x509.Certificate
-
-    @property
-    def spki_sha256(self) -> bytes:
-        """SHA-256 of the SubjectPublicKeyInfo."""
-        return sha256(self.spki).digest()
-
-
-@value(eq=False)
-class RevocationList:
-    """A CRL read completely. ``next_update`` is None where the list has none."""
-
-    der: bytes
-    sha256: bytes
-    version: int
-    issuer: bytes
-    this_update: datetime
-    next_update: datetime | None
-    signature_oid: str
-    signature: bytes
-    tbs: bytes
-    extensions: Mapping[str, Extension]
-    revoked: frozenset[int]
-    native: x509.CertificateRevocationList
 
 
 _CERTIFICATES: Final[Bounded[bytes, Certificate]] = Bounded(512)
@@ -155,10 +118,15 @@ def _extensions(found: x509.Extensions) -> dict[str, Extension]:
     return named
 
 
-def library_certificate_parts(native: x509.Certificate) -> CertificateParts:
-    """Return what a certificate says, read by the library. Raises whatever the library raises."""
+def read_by_library(der: bytes) -> Certificate:
+    """Read any certificate that the library reads. Raises FormatError and whatever it raises."""
     from cryptography import x509  # noqa: PLC0415  (see the module's text)
 
+    native = x509.load_der_x509_certificate(der)
+    tbs, (_, algorithm, issuer, _, subject, spki) = _signed_members(der)
+    serial = native.serial_number
+    if serial < 0:
+        raise FormatError(0, "a negative serial number")
     ca: bool | None = None
     path_length: int | None = None
     usage: x509.KeyUsage | None = None
@@ -169,16 +137,31 @@ def library_certificate_parts(native: x509.Certificate) -> CertificateParts:
             ca, path_length = value.ca, value.path_length
         elif isinstance(value, x509.KeyUsage):
             usage = value
+    key = _public_key(native)
     names = native.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    return CertificateParts(
+    return Certificate(
+        der=der,
+        sha256=sha256(der).digest(),
         version=native.version.value + 1,
+        serial=serial,
+        issuer=issuer,
+        subject=subject,
+        spki=spki,
+        algorithm=algorithm,
         common_names=tuple(str(name.value) for name in names),
+        not_before=native.not_valid_before_utc,
+        not_after=native.not_valid_after_utc,
+        signature_oid=native.signature_algorithm_oid.dotted_string,
+        signature=native.signature,
+        tbs=tbs,
         extensions=_extensions(found),
         ca=ca,
         path_length=path_length,
         may_sign=usage is not None and usage.digital_signature,
         may_sign_certs=usage is not None and usage.key_cert_sign,
         may_sign_crls=usage is not None and usage.crl_sign,
+        key=key,
+        curve=curve_of(key),
     )
 
 
@@ -236,38 +219,7 @@ def _signed_members(der: bytes) -> tuple[bytes, tuple[bytes, ...]]:
 
 
 def _read_certificate(der: bytes) -> Certificate:
-    native = rust_x509.load_der_x509_certificate(der)
-    tbs, (_, algorithm, issuer, _, subject, spki) = _signed_members(der)
-    serial = native.serial_number
-    if serial < 0:
-        raise FormatError(0, "a negative serial number")
-    said = narrow.certificate_parts(tbs) or library_certificate_parts(native)
-    key = _public_key(native)
-    return Certificate(
-        der=der,
-        sha256=sha256(der).digest(),
-        version=said.version,
-        serial=serial,
-        issuer=issuer,
-        subject=subject,
-        spki=spki,
-        algorithm=algorithm,
-        common_names=said.common_names,
-        not_before=native.not_valid_before_utc,
-        not_after=native.not_valid_after_utc,
-        signature_oid=native.signature_algorithm_oid.dotted_string,
-        signature=native.signature,
-        tbs=tbs,
-        extensions=said.extensions,
-        ca=said.ca,
-        path_length=said.path_length,
-        may_sign=said.may_sign,
-        may_sign_certs=said.may_sign_certs,
-        may_sign_crls=said.may_sign_crls,
-        key=key,
-        curve=curve_of(key),
-        native=native,
-    )
+    return narrow.read_certificate(der) or read_by_library(der)
 
 
 def _list_issuer(der: bytes) -> tuple[int, bytes]:
