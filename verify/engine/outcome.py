@@ -33,6 +33,8 @@ def shown(text: str, limit: int = _TEXT_LIMIT) -> str:
     Every printable character stays; anything `str.isprintable` refuses (C0, C1, bidirectional
     controls, surrogates, private use, line separators) becomes ``\uXXXX`` or ``\UXXXXXXXX``.
     """
+    if len(text) <= limit and text.isprintable():
+        return text
     parts: list[str] = []
     for character in text[: limit + 1]:
         if character.isprintable():

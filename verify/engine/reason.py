@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from verify.engine.closed import Closed
+
 
 class ReasonClass(Enum):
     """What a reason code may stand beside; see the module's table."""
@@ -39,7 +41,7 @@ _P = ReasonClass.POLICY
 _C = ReasonClass.CRASH
 
 
-class Reason(Enum):
+class Reason(Closed):
     """One reason code: ``code`` is its text form, ``kind`` its class."""
 
     code: str

@@ -97,7 +97,9 @@ def parse_pointer(text: str) -> tuple[str, ...]:
 
 def pointer_token(name: str | int) -> str:
     """Return a member name or index as one token of a JSON Pointer."""
-    return str(name).replace("~", "~0").replace("/", "~1")
+    if isinstance(name, int):
+        return str(name)
+    return name.replace("~", "~0").replace("/", "~1") if "~" in name or "/" in name else name
 
 
 def parse_index(token: str) -> int | None:
