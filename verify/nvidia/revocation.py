@@ -16,12 +16,9 @@ from enum import Enum
 from functools import partial
 from typing import Final, TypeVar
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.x509 import ocsp
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from verify.crypto import der
 from verify.crypto.ecdsa import Signed
@@ -45,6 +42,7 @@ DEFAULT_LIFE: Final = timedelta(hours=1)
 """How long an answer without nextUpdate counts, from its thisUpdate."""
 
 _OID_EXTENDED_KEY_USAGE: Final = "2.5.29.37"
+_OCSP_SIGNING: Final = bytes.fromhex("06082b06010505070309")
 _CERTID_HASHES: Final = {"sha1": hashlib.sha1, "sha256": hashlib.sha256, "sha384": hashlib.sha384}
 _SIGNATURE_HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _RSA_BITS: Final = 2048
@@ -60,6 +58,13 @@ class CertStatus(Enum):
     UNKNOWN = "unknown"
 
 
+def _key_bits(certificate: Certificate) -> bytes:
+    """Return the key bits of SubjectPublicKeyInfo, as CertID and byKey hash them (RFC 6960 4)."""
+    spki = certificate.spki
+    _, bits = der.children(spki, der.whole(spki, der.SEQUENCE, "the public key"))
+    return der.value(spki, bits)[1:]
+
+
 @value
 class CertId:
     """Which certificate is meant: hash name, hashes of issuer name and key, serial number."""
@@ -72,15 +77,12 @@ class CertId:
     def means(self, child: Certificate, issuer: Certificate) -> bool:
         """Whether it means ``child`` as issued by ``issuer``: every part is computed again."""
         new = _CERTID_HASHES.get(self.algorithm)
-        if new is None or issuer.key is None or self.serial != child.serial:
+        if new is None or self.serial != child.serial:
             return False
-        point = issuer.key.public_bytes(
-            serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
-        )
         return (
             self.name_hash == new(child.issuer).digest()
             and issues(issuer, child)
-            and self.key_hash == new(point).digest()
+            and self.key_hash == new(_key_bits(issuer)).digest()
         )
 
 
@@ -132,68 +134,14 @@ def _sealed(read: Callable[[bytes], T], data: bytes, what: str) -> T:
         raise FormatError(error.offset, error.what, reason=Reason.GPU_OCSP_MALFORMED) from error
 
 
-def _identifier(item: ocsp.OCSPRequest | ocsp.OCSPSingleResponse) -> CertId:
-    return CertId(
-        algorithm=item.hash_algorithm.name,
-        name_hash=item.issuer_name_hash,
-        key_hash=item.issuer_key_hash,
-        serial=item.serial_number,
-    )
-
-
-def _nonce(extensions: x509.Extensions) -> bytes | None:
-    for extension in extensions:
-        if isinstance(extension.value, x509.OCSPNonce):
-            return extension.value.nonce
-    return None
-
-
-def _read_request(data: bytes) -> OcspRequest:
-    request = ocsp.load_der_ocsp_request(data)
-    return OcspRequest(identifier=_identifier(request), nonce=_nonce(request.extensions))
-
-
 def parse_ocsp_request(data: bytes) -> OcspRequest:
     """Parse a recorded OCSP request about one certificate.
 
     Raises FormatError: ``gpu.input.too_large``, ``gpu.ocsp.malformed``. Source: nvidia.md 9.2.
     """
-    return _sealed(_read_request, data, "not an OCSP request")
+    from verify.nvidia.ocsp import read_request  # noqa: PLC0415  (slow to import, rarely needed)
 
-
-def _read_single(single: ocsp.OCSPSingleResponse) -> OcspSingle:
-    status = CertStatus[single.certificate_status.name]
-    return OcspSingle(
-        identifier=_identifier(single),
-        status=status,
-        revoked_at=single.revocation_time_utc if status is CertStatus.REVOKED else None,
-        hold=single.revocation_reason is x509.ReasonFlags.certificate_hold
-        if status is CertStatus.REVOKED
-        else False,
-        this_update=single.this_update_utc,
-        next_update=single.next_update_utc,
-    )
-
-
-def _read_response(data: bytes) -> OcspResponse:
-    response = ocsp.load_der_ocsp_response(data)
-    if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
-        return OcspResponse(status=response.response_status.value)
-    name = response.responder_name
-    return OcspResponse(
-        status=0,
-        singles=tuple(_read_single(single) for single in response.responses),
-        nonce=_nonce(response.extensions),
-        responder_name=None if name is None else name.public_bytes(),
-        responder_key_hash=response.responder_key_hash,
-        certificates=tuple(
-            certificate.public_bytes(serialization.Encoding.DER)
-            for certificate in response.certificates
-        ),
-        signed=response.tbs_response_bytes,
-        signature=response.signature,
-        hash_algorithm=response.signature_hash_algorithm,
-    )
+    return _sealed(read_request, data, "not an OCSP request")
 
 
 def parse_ocsp_response(data: bytes) -> OcspResponse:
@@ -201,7 +149,9 @@ def parse_ocsp_response(data: bytes) -> OcspResponse:
 
     Raises FormatError: ``gpu.input.too_large``, ``gpu.ocsp.malformed``. Source: nvidia.md 9.3.
     """
-    return _sealed(_read_response, data, "not an OCSP response")
+    from verify.nvidia.ocsp import read_response  # noqa: PLC0415  (slow to import, rarely needed)
+
+    return _sealed(read_response, data, "not an OCSP response")
 
 
 # --- OCSP --------------------------------------------------------------------------------------
@@ -265,22 +215,18 @@ def responder_of(response: OcspResponse, issuer: Certificate, as_of: datetime) -
 def _is_named(response: OcspResponse, certificate: Certificate) -> bool:
     """Whether the response names this certificate as its responder."""
     if response.responder_name is not None:
-        return response.responder_name == certificate.native.subject.public_bytes()
-    return response.responder_key_hash == _key_hash(certificate)
-
-
-def _key_hash(certificate: Certificate) -> bytes:
-    """SHA-1 of the key bits of SubjectPublicKeyInfo (RFC 6960 4.2.1, byKey)."""
-    spki = certificate.spki
-    _, bits = der.children(spki, der.whole(spki, der.SEQUENCE, "the public key"))
-    return hashlib.sha1(der.value(spki, bits)[1:], usedforsecurity=False).digest()
+        return response.responder_name == certificate.subject
+    key_hash = hashlib.sha1(_key_bits(certificate), usedforsecurity=False).digest()
+    return response.responder_key_hash == key_hash
 
 
 def _may_sign_ocsp(certificate: Certificate) -> bool:
-    if _OID_EXTENDED_KEY_USAGE not in certificate.extensions:
+    """Whether extended key usage names OCSPSigning."""
+    usage = certificate.extensions.get(_OID_EXTENDED_KEY_USAGE)
+    if usage is None:
         return False
-    usage = certificate.native.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
-    return ExtendedKeyUsageOID.OCSP_SIGNING in usage.value
+    purposes = der.children(usage.value, der.whole(usage.value, der.SEQUENCE, "the usage"))
+    return any(der.outer(usage.value, one) == _OCSP_SIGNING for one in purposes)
 
 
 def judge_signature(response: OcspResponse, responder: Certificate) -> None:
@@ -289,7 +235,7 @@ def judge_signature(response: OcspResponse, responder: Certificate) -> None:
     good = False
     if isinstance(algorithm, _SIGNATURE_HASHES):
         try:
-            key = responder.native.public_key()
+            key = responder.key or responder.native.public_key()
             if isinstance(key, ec.EllipticCurvePublicKey):
                 key.verify(response.signature, response.signed, ec.ECDSA(algorithm))
                 good = True
