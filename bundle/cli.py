@@ -42,9 +42,18 @@ def call() -> int:
     return guarded(lambda: run(words), words)
 
 
+def _asks_online(words: list[str]) -> bool:
+    before_end = words[: words.index("--")] if "--" in words else words
+    return any(word == "--online" or word.startswith("--online=") for word in before_end)
+
+
 def run(words: list[str]) -> int:
     """Dispatch one call; ``verify`` is the same function as that of `teebundle-verify`."""
     if words[:1] == ["verify"] and not wants_help(words[1:]):
+        if _asks_online(words[1:]):
+            from bundle.online import verify_online  # noqa: PLC0415  (offline is the common case)
+
+            return verify_online(words[1:])
         return verify_words(words[1:])
     return run_app(app, words, PROGRAM)
 
@@ -168,6 +177,92 @@ def import_recording(  # noqa: PLR0917  (typer makes options of arguments)
         f"wrote {out}",
         f"next: teebundle policy init --from {claimed} --bundle {out} -o policy.yaml",
     )
+
+
+@app.command(
+    "nras",
+    help=help_of(
+        r"""Send a bundle's GPU evidence to NVIDIA's attestation service and attach the answer.
+
+    Says what leaves the machine and asks first (or --yes). The bundle's own signature stays as it
+    is; the answer becomes an attachment signed with KEY in a new file. `verify --online nras --key
+    KEY` does the same in memory and writes nothing. Without a policy the result is judged under one
+    drafted from the bundle itself. The API key, if any, comes from the environment and is nowhere
+    stored.
+
+    \b
+    Examples:
+      {program} nras chat.evidence.json --key k/signer.key --out chat-nras.evidence.json
+      {program} nras chat.evidence.json --key k/signer.key --out n.json --claims 3.0 --yes \\
+          --api-key-env NVIDIA_API_KEY --policy policy.yaml --signer k/signer.pub
+    """,
+        PROGRAM,
+    ),
+)
+def nras(  # noqa: PLR0917  (typer makes options of arguments)
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="Bundle to submit.")],
+    key: Annotated[Path, typer.Option("--key", metavar="KEY", help="Key that signs the record.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="NEW", help="Bundle to write.")],
+    service: Annotated[
+        str | None, typer.Option("--service", metavar="URL", help="Another service address.")
+    ] = None,
+    api_key_env: Annotated[
+        str | None,
+        typer.Option("--api-key-env", metavar="NAME", help="Variable that holds the API key."),
+    ] = None,
+    claims: Annotated[
+        str, typer.Option("--claims", metavar="2.0|3.0", help="Version of the claims.")
+    ] = "2.0",
+    policy: Annotated[
+        str | None, typer.Option("--policy", "-p", metavar="FILE", help="Judge under this policy.")
+    ] = None,
+    trust: Annotated[
+        list[str] | None, typer.Option("--trust", "-t", metavar="FILE", help="Trust file.")
+    ] = None,
+    signer: Annotated[
+        list[str] | None, typer.Option("--signer", metavar="KEY.pem", help="Believed signer.")
+    ] = None,
+    by: Annotated[
+        str, typer.Option("--by", metavar="TEXT", help="Who submits: free text, a claim.")
+    ] = "submitter",
+    passphrase_env: Annotated[
+        str | None,
+        typer.Option("--passphrase-env", metavar="NAME", help="Variable with the passphrase."),
+    ] = None,
+    consent: Annotated[
+        bool, typer.Option("--yes", help="Agree to the notice without being asked.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Ask about devices that have an answer, too.")
+    ] = False,
+    insist: Annotated[
+        bool, typer.Option("--insist", help="Send evidence whose nonce did not pass.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace NEW.")] = False,
+) -> None:
+    """Submit GPU evidence."""
+    from bundle.online import Asked, submit_to_file  # noqa: PLC0415  (help does not need it)
+
+    code = submit_to_file(
+        Asked(
+            bundle=bundle,
+            key=key,
+            passphrase=passphrase_of(passphrase_env),
+            service=service,
+            api_key_env=api_key_env,
+            claims=claims,
+            by=by,
+            consent=consent,
+            again=again,
+            insist=insist,
+        ),
+        policy=policy,
+        trust=tuple(trust or ()),
+        signer=tuple(signer or ()),
+        out=out,
+        overwrite=overwrite,
+    )
+    raise typer.Exit(code)
 
 
 @app.command(

@@ -31,7 +31,7 @@ from verify.engine.run import run
 from verify.engine.value import replace, value
 from verify.policy.closed_yaml import parse_yaml
 from verify.policy.loader import default_bytes, load_policy
-from verify.policy.model import Fit, Policy, fit
+from verify.policy.model import Fit, Policy, TdxRules, fit
 from verify.policy.subjects import NAMED, REPORT_FIELDS, SUBJECT_OF
 from verify.trust.store import TrustStore
 from verify.wire.container import read_bundle
@@ -178,11 +178,8 @@ def _seen(values: Iterable[bytes]) -> list[str]:
     return sorted({found.hex() for found in values})
 
 
-def _pin_quotes(made: _Document, policy: Policy, quotes: VerifiedQuotes, origin: str) -> None:
+def _pin_quotes(made: _Document, rules: TdxRules, quotes: VerifiedQuotes, origin: str) -> None:
     """Pin the registers of verified quotes: complete fields, one set for each combination."""
-    rules = policy.tdx
-    if rules is None:
-        return
     bodies = [quote.body.fields() for quote in quotes.quotes.values()]
     types = sorted({quote.quote.report_type.value for quote in quotes.quotes.values()})
     accepted = made.document["tdx"]["accept_report_types"]
@@ -267,8 +264,8 @@ def _adapt(made: _Document, data: bytes, trust: TrustStore) -> None:
     outcomes = _outcomes(data, policy, trust, _reading_catalogue())
     origin = f"as measured in bundle {opened.bundle_id}"
     quotes = outcomes["tdx.quote.signature"].fact
-    if isinstance(quotes, VerifiedQuotes):
-        _pin_quotes(made, policy, quotes, origin)
+    if isinstance(quotes, VerifiedQuotes) and policy.tdx is not None:
+        _pin_quotes(made, policy.tdx, quotes, origin)
     evidence = outcomes["blobs.derived"].fact
     logs = outcomes["event_log.replay"].fact
     if isinstance(evidence, Evidence) and isinstance(logs, ReplayedLogs):

@@ -13,7 +13,13 @@ from bundle.keys import generate, write_pair
 from bundle.policy_check import check_policy
 from bundle.policy_init import draft_policy
 from bundle.policy_text import FROM_BUNDLE, policy_text
-from fixtures import goods
+from bundle.seal import assemble_file
+from fixtures import goods, intel_pki
+from fixtures import hardware as hardware_only
+from fixtures.default_policies import document_of
+from fixtures.intel_cases import quote, shot
+from fixtures.policies import ADDED
+from fixtures.sessions import CAPTURER
 from verify.api import verify_bundle
 from verify.engine.asof import AsOf
 from verify.engine.check import Mode
@@ -271,6 +277,39 @@ def test_init_excludes_what_the_bundle_does_not_hold_and_its_waivers():
         assert "holds none" in document["subjects"][subject]["because"]
         assert subject not in document
     assert "content.request" not in {entry["check"] for entry in document["waive"]}
+
+
+# --- hardware alone --------------------------------------------------------------------------
+
+
+def hardware(monkeypatch, default, *, shots, devices=None):
+    """Draft from listed evidence, by a default whose added vendor roots count."""
+    frozen = hardware_only.frozen(shots, devices)
+    bundle = assemble_file(frozen, (CAPTURER,))
+    document = document_of(default)
+    document["profile"] = "hardware-only"
+    document["trust"]["accept_added"] = list(ADDED)
+    monkeypatch.setattr("bundle.policy_init.default_bytes", lambda _: policy_text(document))
+    return parse_yaml(draft_policy(default, bundle, simulated()).data).value
+
+
+def test_init_of_two_kinds_of_quotes_accepts_both_structures(monkeypatch):
+    extended = quote(version=5, body_type=4)
+    document = hardware(monkeypatch, "near-direct", shots=[shot(intel_pki.BASE), extended])
+    assert document["tdx"]["accept_report_types"] == ["td1.0", "td1.5", "td1.5ex"]
+    assert document["tdx"]["fields"]["vmid"]["rule"] == "any_of"
+    assert document["counts"]["cpu_min"] == 2
+
+
+def test_init_of_a_quote_alone_excludes_gpus_and_pins_what_no_check_binds(monkeypatch):
+    document = hardware(monkeypatch, "near-direct", shots=[shot(intel_pki.BASE)])
+    assert document["subjects"]["gpu"]["mode"] == Mode.EXCLUDED
+    assert document["counts"]["gpu_min"] == 0
+    assert document["counts"]["gpu_exact"] == "any"
+    fields = document["tdx"]["fields"]
+    assert fields["rtmr3"] == fields["mr_config_id"] == {"rule": "set"}
+    (pins,) = document["tdx"]["sets"]
+    assert set(pins["values"]) == {"mr_td", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mr_config_id"}
 
 
 # --- check -----------------------------------------------------------------------------------
