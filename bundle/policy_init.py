@@ -124,6 +124,17 @@ class _Document:
         """Read the document as it stands."""
         return load_policy(policy_text(self.document))
 
+    def reading_policy(self) -> Policy:
+        """Return the policy to read a bundle with: every structure of a quote is let in."""
+        document = {**self.document}
+        if "tdx" in document:
+            unpinned = {"rule": "ignore", "because": "being read, not judged"}
+            every = {name for kind in REPORT_FIELDS.values() for name in kind}
+            fields = {**dict.fromkeys(sorted(every), unpinned), **document["tdx"]["fields"]}
+            types = list(REPORT_FIELDS)
+            document["tdx"] = {**document["tdx"], "accept_report_types": types, "fields": fields}
+        return load_policy(policy_text(document))
+
 
 def _narrow_subjects(made: _Document, statement: Statement) -> None:
     """Exclude what the bundle does not hold; drop sections and waivers that go with it."""
@@ -261,7 +272,7 @@ def _adapt(made: _Document, data: bytes, trust: TrustStore) -> None:
     _allow_session(made, statement)
     _count_cpus(made, statement)
     policy = made.policy()
-    outcomes = _outcomes(data, policy, trust, _reading_catalogue())
+    outcomes = _outcomes(data, made.reading_policy(), trust, _reading_catalogue())
     origin = f"as measured in bundle {opened.bundle_id}"
     quotes = outcomes["tdx.quote.signature"].fact
     if isinstance(quotes, VerifiedQuotes) and policy.tdx is not None:

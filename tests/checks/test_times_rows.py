@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import inspect
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from types import SimpleNamespace
 
 import pytest
 
 from fixtures import goods
-from tests.checks.time_case import BEACON, WITNESSES, Logged, NoteKey, trust
+from fixtures.trust_file import document as trust_document
+from tests.checks.time_case import BEACON, WITNESSES, Authority, Logged, NoteKey, anchor, trust
 from verify.checks import reference, times
 from verify.checks.times import (
     EARLIEST,
@@ -544,6 +546,42 @@ def test_signer_is_judged_inside_its_time_ends_included(
         trusted=trust(test_capture_2026=window),
         upper=NOON if proven_time else None,
         at=NOON + timedelta(days=365) if proven_time else NOON,
+    )
+    assert (found.status is Status.PASS) is held
+    if not held:
+        assert found.reason is Reason.SIGNER_NOT_IN_FORCE
+
+
+@pytest.mark.parametrize(("offset", "held"), [(0, True), (1, False)])
+def test_signer_by_certificate_needs_the_certificate_to_be_valid_then(bundle, policy, offset, held):
+    ends = Authority(end=NOON)
+    chained = SimpleNamespace(
+        keyid="sha256:00",
+        name="test-ca",
+        anchor=sha256(Authority(label="ca").root()).hexdigest(),
+        chain=(ends.root(),),
+        signature=b"",
+    )
+    store = TrustStore.build(
+        files=[
+            read_trust_file(
+                trust_document(
+                    [anchor("test-ca", "capture-signer-ca", Authority(label="ca").root(), "x509")]
+                )
+            )
+        ]
+    )
+    at = NOON + offset * SECOND
+    found = times.signer_standing(
+        SimpleNamespace(policy=policy, trust=store, bundle=bundle),
+        facts(
+            envelope__signature=establish_payload(b"x", bundle.id, (chained,)),
+            time__as_of=AsOfInstant(
+                instant=at, source=AsOfSource.EXPLICIT, claimed_start=at, claimed_end=at
+            ),
+            time__timestamp=ProvenTimes(),
+            time__log=ProvenTimes(),
+        ),
     )
     assert (found.status is Status.PASS) is held
     if not held:

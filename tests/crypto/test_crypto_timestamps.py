@@ -100,6 +100,24 @@ def test_token_is_not_verified_up_to_bytes_that_are_no_certificate():
         verify_token(read_token(GOOD.response()), b"\x30\x00", b"hello")
 
 
+def test_token_that_the_library_does_not_confirm_is_refused(monkeypatch):
+    """A library that answered no without raising would still be heard."""
+
+    class Silent:
+        def __init__(self, **_):
+            pass
+
+        def build(self):
+            return self
+
+        def verify_message(self, *_):
+            return False
+
+    monkeypatch.setattr("rfc3161_client.VerifierBuilder", Silent)
+    with pytest.raises(FormatError, match="does not lead"):
+        verify_token(read_token(GOOD.response()), Authority().root(), b"hello")
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_give_a_token_or_a_format_error(data):

@@ -436,6 +436,23 @@ def test_policy_snp_words_any_are_read_as_no_bound(document):
     )
 
 
+def test_policy_snp_without_vlek_may_name_no_cloud(document):
+    with_section(document, "snp")
+    document["snp"].update(accept_csp_ids=[], accept_signing_keys=["vcek"])
+    snp = read_policy(document, "0" * 64).snp
+    assert snp is not None
+    assert snp.accept_csp_ids == ()
+
+
+def test_policy_allows_findings_by_name(document):
+    allowed = [{"finding": "tdx.policy.td_sept_ve_disable_clear", "because": "early hardware"}]
+    put(document, "/tdx/allow_findings", allowed)
+    tdx = read_policy(document, "0" * 64).tdx
+    assert tdx is not None
+    assert tdx.allows("tdx.policy.td_sept_ve_disable_clear")
+    assert not tdx.allows("tdx.policy.td_debug")
+
+
 def test_policy_gpu_measurements_by_index_are_read(document):
     rows = [{"index": 2, "values": ["00", "01"]}]
     put(document, "/gpu/measurements", {"rule": "any_of", "values": rows})

@@ -131,5 +131,5 @@ def test_provenance_note_names_every_file():
     folder = Path(FOLDER)
     note = (folder / "PROVENANCE.md").read_text(encoding="utf-8")
     files = sorted(path.name for path in folder.glob("*.der"))
-    assert len(files) == 7
+    assert len(files) >= 7
     assert all(f"`{name}`" in note for name in files)

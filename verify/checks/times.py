@@ -631,7 +631,7 @@ def signer_standing(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
                     got=said,
                     expected="a time inside its validity",
                 )
-            case Standing.COMPROMISED:
+            case _:
                 tally.find(
                     Reason.SIGNER_COMPROMISED,
                     pointer,

@@ -184,10 +184,14 @@ def _text(data: bytes) -> str:
         line = data.count(b"\n", 0, error.start) + 1
         raise YamlRefusal("input.encoding", line, "not UTF-8") from None
     if not text.replace("\r\n", "").replace("\n", "").isprintable():
-        for number, part in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
-            for character in part:
-                if not character.isprintable():
-                    raise YamlRefusal("input.yaml", number, _unwanted(character))
+        lines = text.replace("\r\n", "\n").split("\n")
+        number, character = next(
+            (number, character)
+            for number, part in enumerate(lines, start=1)
+            for character in part
+            if not character.isprintable()
+        )
+        raise YamlRefusal("input.yaml", number, _unwanted(character))
     return text
 
 
@@ -197,11 +201,10 @@ def parse_yaml(data: bytes) -> Document:
     try:
         constructor = _Constructor(_events(text))
         value = constructor.document()
-    except MarkedYAMLError as error:
-        what = error.problem or "not YAML"
-        raise YamlRefusal("input.yaml", _line(error.problem_mark), what) from None
     except YAMLError as error:
-        raise YamlRefusal("input.yaml", 0, str(error)) from None
+        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
+        what = error.problem if isinstance(error, MarkedYAMLError) else None
+        raise YamlRefusal("input.yaml", _line(mark), what or "not YAML") from None
     return Document(value=value, lines=constructor.lines)
 
 

@@ -31,13 +31,6 @@ UNSUPPORTED_PROFILES: Final = frozenset(
 """Paths of providers.md 1.1 and 10.1 whose family this version does not judge."""
 
 
-def _nearest(lines: dict[str, int], pointer: str) -> int:
-    """Return the line of the value at ``pointer``, or of the closest value around it."""
-    while pointer not in lines and pointer:
-        pointer = pointer.rpartition("/")[0]
-    return lines.get(pointer, 0)
-
-
 def _refuse(code: InputCode, line: int, what: str, pointer: str, file: str | None) -> NoReturn:
     where = f"line {line}: " if line else ""
     raise MalformedInput("policy", code, where + what, pointer=f"policy#{pointer}", file=file)
@@ -54,12 +47,12 @@ def load_policy(data: bytes, *, file: str | None = None) -> Policy:
         _refuse(refusal.code, refusal.line, refusal.what, refusal.pointer, file)
     value = document.value
     if isinstance(value, dict) and value.get("schema") not in (None, SCHEMA_ID):
-        line = _nearest(document.lines, "/schema")
+        line = document.lines.get("/schema", 0)
         _refuse("input.version", line, f"schema must be {SCHEMA_ID!r}", "/schema", file)
     try:
         return read_policy(value, hashlib.sha256(data).hexdigest())
     except ShapeError as error:
-        line = _nearest(document.lines, error.pointer)
+        line = document.lines.get(error.pointer, 0)
         _refuse("input.schema", line, error.what, error.pointer, file)
 
 

@@ -94,7 +94,7 @@ def fit(rule: FieldRule, value: bytes) -> Fit:
             return Fit.MET if same_length and masked == wanted else Fit.DIFFERS
         case Zero():
             return Fit.DIFFERS if any(value) else Fit.MET
-        case Set() | Bound() | Release() | Ignore():
+        case _:
             return Fit.ELSEWHERE
 
 
@@ -113,7 +113,7 @@ def wanted(rule: FieldRule) -> str:
             return "the value of a pin set"
         case Release():
             return "the value of the release"
-        case Ignore():
+        case _:
             return "not judged"
 
 
