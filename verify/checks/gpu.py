@@ -188,6 +188,7 @@ def _judge_format(
             if entry is not None:
                 for other in refusals(partial(judge_declared, entry, report, family)):
                     tally.refuse(other, evidence.document(container))
+    tally.match(source.id)
     return ParsedDevice(source=source, report=report, chain=chain, fault=fault, entry=entry)
 
 
@@ -326,6 +327,7 @@ def fwid(inputs: Inputs, facts: Facts) -> Outcome[FirmwareIds]:  # noqa: ARG001
 
 NONCE_REASONS: Final = frozenset(
     {
+        Reason.BINDING_UNDECLARED,
         Reason.GPU_NONCE_CONSTANT,
         Reason.GPU_NONCE_DECLARED_MISMATCH,
         Reason.GPU_NONCE_EXPECTED_MISSING,
@@ -414,6 +416,43 @@ def expected_nonces(inputs: Inputs, facts: Facts) -> Mapping[str, tuple[bytes, .
     return found
 
 
+def _declared_sharing(inputs: Inputs, facts: Facts, tally: Tally) -> None:
+    """Test every declared pair of devices and CPU evidence; demand one where policy does."""
+    evidence = facts.get("blobs.derived", Evidence)
+    answers = facts.find("shape.recognised", RecognisedAnswers)
+    quotes = facts.find("cpu.authentic", AuthenticReports)
+    if answers is None or quotes is None:
+        return
+    rules = _rules_of_devices(evidence, answers)
+    of_quote = {rule.quote: rule for rule in rules.values()}
+    declared: dict[str, list[str]] = {}
+    for binding in evidence.statement.bindings_of("devices-share-nonce"):
+        for device in binding.many("devices"):
+            declared.setdefault(device, []).append(binding.one("evidence"))
+    for one in _attested(facts).devices:
+        for quote in declared.get(one.id, ()):
+            rule, item = of_quote.get(quote), quotes.reports.get(quote)
+            bound = None if rule is None or item is None else rule.bound(item.report_data)
+            carried = one.device.report.requester_nonce
+            if bound is not None and bound != carried:
+                tally.find(
+                    Reason.GPU_NONCE_MISMATCH,
+                    Pointer(document=evidence.document(one.id), start=4, stop=36),
+                    what=f"the device does not carry the nonce of {quote}, as declared",
+                    got=carried.hex(),
+                    expected=bound.hex(),
+                )
+        required = one.id in rules and "devices-share-nonce" in inputs.policy.bindings
+        if required and one.id not in declared:
+            tally.find(
+                Reason.BINDING_UNDECLARED,
+                Pointer(document="statement", path="/predicate/bindings"),
+                what=f"nothing declares which CPU evidence shares its nonce with {one.id}",
+                got=one.id,
+                expected="devices-share-nonce",
+            )
+
+
 def nonce(inputs: Inputs, facts: Facts) -> Outcome[DeviceNonces]:
     """Row 65: the signed nonce is the expected 32 bytes on every device.
 
@@ -443,6 +482,7 @@ def nonce(inputs: Inputs, facts: Facts) -> Outcome[DeviceNonces]:
                 Pointer(document=document, start=4, stop=36),
             )
         tally.match(one.id)
+    _declared_sharing(inputs, facts, tally)
     return tally.outcome(
         DeviceNonces(
             nonces={one.id: one.device.report.requester_nonce for one in _attested(facts).devices}
