@@ -588,6 +588,28 @@ def test_signer_by_certificate_needs_the_certificate_to_be_valid_then(bundle, po
         assert found.reason is Reason.SIGNER_NOT_IN_FORCE
 
 
+@pytest.mark.parametrize(("most", "noted"), [(0, True), (8, True), (9, False), (None, False)])
+def test_trust_file_older_than_the_policy_likes_is_a_note(bundle, policy, most, noted):
+    rules = replace(policy, trust=replace(policy.trust, max_snapshot_age_days=most))
+    issued = datetime(2026, 6, 1, 12, tzinfo=UTC)
+    asked = inputs(rules, bundle=bundle)
+    file = replace(asked.trust.files[0], issued_at=issued)
+    asked.trust = TrustStore.build(files=[file])
+    found = times.signer_standing(
+        asked,
+        facts(
+            envelope__signature=payload(bundle),
+            time__as_of=AsOfInstant(
+                instant=NOON, source=AsOfSource.EXPLICIT, claimed_start=NOON, claimed_end=NOON
+            ),
+            time__timestamp=ProvenTimes(),
+            time__log=ProvenTimes(),
+        ),
+    )
+    assert found.status is Status.PASS
+    assert ([note.reason for note in found.notes] == [Reason.TRUST_SNAPSHOT_OLD]) is noted
+
+
 def test_signer_lost_after_the_proven_time_is_a_note(bundle, policy):
     lost = {"status": "compromised", "since": "2026-06-10T12:00:00.001Z"}
     found = standing(bundle, policy, upper=NOON, trusted=trust(test_capture_2026=lost))

@@ -583,6 +583,7 @@ SIGNER_STANDING_REASONS: Final = frozenset(
         Reason.SIGNER_COMPROMISED,
         Reason.SIGNER_COMPROMISED_LATER,
         Reason.SIGNER_NOT_IN_FORCE,
+        Reason.TRUST_SNAPSHOT_OLD,
     )
 )
 
@@ -599,6 +600,14 @@ def _chain_covers(chain: tuple[bytes, ...], at: datetime) -> bool:
     )
 
 
+def _note_age(inputs: Inputs, at: datetime, tally: Tally) -> None:
+    """Note trust files older at ``at`` than the policy likes: a revocation may be missing there."""
+    days, most = inputs.trust.oldest_snapshot_days(at), inputs.policy.trust.max_snapshot_age_days
+    if days is not None and most is not None and days > most:
+        text = f"the oldest trust file is of {days} days before; the policy likes at most {most}"
+        tally.note(Reason.TRUST_SNAPSHOT_OLD, text, Pointer(document="trust", path="/issuedAt"))
+
+
 def signer_standing(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
     """Row 15: every accepted key in force at U, or at as_of where nothing proves a time."""
     payload = facts.get("envelope.signature", VerifiedPayload)
@@ -608,6 +617,7 @@ def signer_standing(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
     said = f"{format_time(at)} ({'as of' if upper is None else upper.by})"
     places = {s.keyid: i for i, s in enumerate(inputs.bundle.statement.envelope.signatures)}
     tally = Tally()
+    _note_age(inputs, judged.instant, tally)
     for signer in payload.signers:
         place = places.get(signer.keyid, 0)
         pointer = Pointer(document="bundle", path=f"/statement/signatures/{place}")
