@@ -279,6 +279,7 @@ class World:
             ),
             counts=SimpleNamespace(**self.counts),
             session=SimpleNamespace(allow_foreign_nonce=self.foreign),
+            bindings=(),
             trust=SimpleNamespace(accept_added=()),
             legacy=SimpleNamespace(slices=self.slices),
         )
