@@ -474,7 +474,7 @@ def test_schema_with_a_rule_that_would_not_apply_is_a_fault(broken):
 
 
 def test_schema_that_is_not_there_or_no_object_is_a_fault(monkeypatch, tmp_path):
-    monkeypatch.setattr(schema, "folder", lambda: tmp_path)
+    monkeypatch.setattr(schema, "_folder", lambda: str(tmp_path))
     with pytest.raises(InternalFault):
         schema.load("bundle")
     (tmp_path / "bundle.v1.schema.json").write_text("[]")

@@ -6,13 +6,17 @@ Source: providers.md 2.3 (encodings), 2.5 (algorithm); EIP-191 version 0x45; EIP
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final, NewType
-
-from coincurve import PublicKey as _Point
+from typing import TYPE_CHECKING, Final, NewType
 
 from verify.crypto.keccak import keccak256
 from verify.engine.errors import FormatError
+from verify.engine.later import later
 from verify.engine.value import value
+
+if TYPE_CHECKING:
+    import coincurve
+else:
+    coincurve = later("coincurve")
 
 ORDER: Final = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 """Order n of the group."""
@@ -99,7 +103,7 @@ def recover(signature: Signature, digest: bytes) -> PublicKey:
         + bytes((signature.recovery,))
     )
     try:
-        point = _Point.from_signature_and_message(compact, digest, hasher=None)
+        point = coincurve.PublicKey.from_signature_and_message(compact, digest, hasher=None)
     except ValueError as error:
         raise RecoveryFailed("no point of the curve fits r, s, v and the digest") from error
     return PublicKey(point.format(compressed=False)[1:])
@@ -146,7 +150,7 @@ def parse_public_key(text: str) -> PublicKey:
         raise FormatError(0, "a public key is 128 hex digits, or 130 that start with 04")
     raw = _hex_bytes(digits, "public key")
     try:
-        _Point(b"\x04" + raw)
+        coincurve.PublicKey(b"\x04" + raw)
     except ValueError as error:
         raise FormatError(0, "the public key is no point of the curve") from error
     return PublicKey(raw)

@@ -12,15 +12,18 @@ Source: bundle-format.md 1 (Schemas), 9.5; JSON Schema 2020-12.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from verify.engine.errors import FormatError, InternalFault
 from verify.wire.scalars import pointer_token
 from verify.wire.strict_json import Json
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SchemaName: TypeAlias = Literal["bundle", "statement", "attachment", "headers", "exploded"]
 """The schemas that the verifier itself applies; the folder holds more."""
@@ -78,16 +81,22 @@ class _Mismatch(Exception):  # noqa: N818  (an answer, caught a few lines furthe
 
 def folder() -> Path:
     """Return where the schemas lie: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent.parent
-    shipped = package / "_schemas"
-    return shipped if shipped.is_dir() else package.parent / "schemas"
+    from pathlib import Path  # noqa: PLC0415  (slow to import, and listings alone need it)
+
+    return Path(_folder())
+
+
+def _folder() -> str:
+    package = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120  (see above)
+    shipped = os.path.join(package, "_schemas")  # noqa: PTH118  (see above)
+    return shipped if os.path.isdir(shipped) else os.path.join(package, "..", "schemas")  # noqa: PTH112, PTH118
 
 
 def load(name: str) -> Mapping[str, Any]:
     """Return a shipped schema as parsed JSON. Raises InternalFault where it cannot be read."""
-    path = folder() / f"{name}.v1.schema.json"
     try:
-        found = json.loads(path.read_bytes())
+        with open(f"{_folder()}/{name}.v1.schema.json", "rb") as file:  # noqa: PTH123  (see above)
+            found = json.loads(file.read())
     except (OSError, ValueError) as error:
         message = f"the shipped schema {name} cannot be read: {error}"
         raise InternalFault(message) from error
