@@ -117,6 +117,7 @@ class World:
         }
         self.slices: tuple[LegacySlice, ...] = ()
         self.foreign = False
+        self.required: tuple[str, ...] = ()
         self.distance = 600
 
     def add(
@@ -279,7 +280,7 @@ class World:
             ),
             counts=SimpleNamespace(**self.counts),
             session=SimpleNamespace(allow_foreign_nonce=self.foreign),
-            bindings=(),
+            bindings=self.required,
             trust=SimpleNamespace(accept_added=()),
             legacy=SimpleNamespace(slices=self.slices),
         )
@@ -1245,6 +1246,40 @@ def test_nonce_of_a_tinfoil_document_follows_from_the_hash_in_its_quote() -> Non
             reports={quote.artifact: pki.replace(quote, report_data=data)}
         )
         assert made.codes("gpu.nonce") == wanted
+
+
+def test_device_declared_to_share_the_nonce_of_a_quote_must() -> None:
+    made, device = derived()
+    answered(made, device, bytes(32) + sim.NONCE)
+    made.required = ("devices-share-nonce",)
+    assert made.codes("gpu.nonce") == [R.BINDING_UNDECLARED]
+    (quote,) = made.facts["cpu.authentic"].reports  # type: ignore[attr-defined]
+    made.bind("devices-share-nonce", devices=(device,), evidence=quote)
+    assert made.codes("gpu.nonce") == []
+    made, device = derived()
+    answered(made, device, bytes(64), copies=False)
+    (quote,) = made.facts["cpu.authentic"].reports  # type: ignore[attr-defined]
+    made.bind("devices-share-nonce", devices=(device,), evidence=quote)
+    made.bind("nonce-in-evidence", nonce=made.nonce(sim.NONCE), evidence=device)
+    assert made.codes("gpu.nonce") == [R.GPU_NONCE_MISMATCH]
+    made.bindings.pop(0)
+    made.bind("devices-share-nonce", devices=(device,), evidence="another quote")
+    assert made.codes("gpu.nonce") == []
+
+
+def test_ocsp_pairs_without_exchanges_belong_together_in_order() -> None:
+    made = world()
+    for position in (1, 2, 3):
+        child, issuer = CHAIN[position], CHAIN[position + 1]
+        asked = bytes((position,)) * 16
+        said = bytes(16) if position == 3 else asked
+        made.add("nvidia.ocsp-request", revocation_sim.request(child, issuer, nonce=asked))
+        made.add("nvidia.ocsp-response", revocation_sim.response(child, issuer, nonce=said))
+    assert made.codes("gpu.revocation") == [R.GPU_OCSP_NONCE_MISMATCH]
+    body = made.add("nvidia.ocsp-response", revocation_sim.response(CHAIN[1], CHAIN[2]))
+    assert made.codes("gpu.revocation") == []
+    made.exchanged(None, body)
+    assert made.codes("gpu.revocation") == [R.GPU_OCSP_NONCE_MISMATCH]
 
 
 def test_rim_that_is_not_authentic_fails() -> None:

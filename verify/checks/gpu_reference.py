@@ -336,22 +336,42 @@ def _targets(inputs: Inputs, facts: Facts) -> list[_Target]:
     return list(found.values())
 
 
-def _request_of(evidence: Evidence, response: Artifact) -> Artifact | None:
-    """Return the request that was sent for a response: of the same exchange."""
-    exchange = evidence.statement.exchange_of_body(response.id)
-    if exchange is None or exchange.request.body is None:
-        return None
-    return evidence.statement.artifact(exchange.request.body)
+def _requests(evidence: Evidence) -> Mapping[str, Artifact]:
+    """Return response id -> the request it answers: of one exchange, else supplied in order.
+
+    Requests and responses that came without exchanges belong together in Statement order where
+    their numbers agree.
+    """
+    statement = evidence.statement
+    found: dict[str, Artifact] = {}
+    loose: list[Artifact] = []
+    for response in statement.of_role("nvidia.ocsp-response"):
+        exchange = statement.exchange_of_body(response.id)
+        if exchange is None:
+            loose.append(response)
+        elif exchange.request.body is not None:
+            found[response.id] = statement.artifact(exchange.request.body)
+    sent = [
+        request
+        for request in statement.of_role("nvidia.ocsp-request")
+        if statement.exchange_of_body(request.id) is None
+    ]
+    if len(sent) == len(loose):
+        found.update((one.id, request) for one, request in zip(loose, sent, strict=True))
+    return found
 
 
 def _replay_ocsp(
-    facts: Facts, artifact: Artifact, targets: list[_Target], tally: Tally
+    facts: Facts,
+    artifact: Artifact,
+    sent: Artifact | None,
+    targets: list[_Target],
+    tally: Tally,
 ) -> set[bytes]:
-    """Replay one recorded response; return the certificates it speaks of."""
+    """Replay one recorded response to a request; return the certificates it speaks of."""
     evidence = facts.get("blobs.derived", Evidence)
     instant = facts.get("time.as_of", AsOfInstant).instant
     document = evidence.document(artifact.id)
-    sent = _request_of(evidence, artifact)
     request: replay.OcspRequest | None = None
     try:
         if sent is not None:
@@ -449,9 +469,11 @@ def revocation(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
     )
     targets = _targets(inputs, facts)
     covered: set[bytes] = set()
+    requests = _requests(evidence)
     for artifact in evidence.statement.of_role("nvidia.ocsp-response"):
         if is_answer(evidence, artifact):
-            covered |= _replay_ocsp(facts, artifact, targets, tally)
+            sent = requests.get(artifact.id)
+            covered |= _replay_ocsp(facts, artifact, sent, targets, tally)
     for artifact in evidence.statement.of_role("nvidia.crl"):
         if is_answer(evidence, artifact):
             covered |= _replay_crl(facts, artifact, targets, tally)
