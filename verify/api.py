@@ -19,6 +19,7 @@ from verify.checks.opening import open_evidence
 from verify.checks.subjects import present
 from verify.checks.times import Bracket
 from verify.checks.windows import evidence_window
+from verify.checks.words import meaning
 from verify.engine.asof import AsOf, AsOfInstant
 from verify.engine.outcome import Note, Outcome, Status
 from verify.engine.reason import Reason
@@ -115,6 +116,7 @@ def verify_bundle(
         attachments=_attachments(bundle, outcomes),
         allowed=_allowed(policy, outcomes),
         extra_notes=_notes(inputs, statement),
+        meaning=meaning(outcomes),
     )
 
 

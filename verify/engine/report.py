@@ -310,6 +310,23 @@ class CheckRow:
 
 
 @value
+class Sentence:
+    """One statement in words, and the checks it rests on."""
+
+    text: str
+    checks: tuple[str, ...]
+
+
+@value
+class Meaning:
+    """What the passed checks prove, what is only claimed, what nothing here covers."""
+
+    proven: tuple[Sentence, ...] = ()
+    claimed: tuple[Sentence, ...] = ()
+    uncovered: tuple[Sentence, ...] = ()
+
+
+@value
 class ToolSummary:
     """Which program and which list of checks. ``catalogue_sha256``: ids, needs and specs."""
 
@@ -403,6 +420,7 @@ class Report:
     attachments: tuple[AttachmentSummary, ...] = ()
     allowed: tuple[AllowedFinding, ...] = ()
     extra_notes: tuple[Note, ...] = ()
+    meaning: Meaning = Meaning()
     error: ErrorSummary | None = None
     verdict: Verdict = field(init=False)
 

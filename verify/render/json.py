@@ -21,8 +21,10 @@ from verify.engine.report import (
     ErrorReport,
     ErrorSummary,
     InputSummary,
+    Meaning,
     PolicySummary,
     Report,
+    Sentence,
     SignerSummary,
     ToolSummary,
     TrustSummary,
@@ -185,6 +187,18 @@ def _note(note: Note) -> Document:
     return {"code": note.reason.code, "text": note.text, "pointer": pointer}
 
 
+def _sentences(sentences: tuple[Sentence, ...]) -> list[Document]:
+    return [{"text": sentence.text, "checks": list(sentence.checks)} for sentence in sentences]
+
+
+def _meaning(meaning: Meaning) -> Document:
+    return {
+        "proven": _sentences(meaning.proven),
+        "claimed": _sentences(meaning.claimed),
+        "notCovered": _sentences(meaning.uncovered),
+    }
+
+
 def document(report: Report | ErrorReport) -> Mapping[str, object]:
     """Return the report as plain values, members in their normative order."""
     match report:
@@ -203,6 +217,7 @@ def document(report: Report | ErrorReport) -> Mapping[str, object]:
                 "checks": [],
                 "waived": [],
                 "absent": [],
+                "meaning": None,
                 "limits": [],
                 "attachments": [],
                 "notes": [],
@@ -223,6 +238,7 @@ def document(report: Report | ErrorReport) -> Mapping[str, object]:
                 "checks": [_check(row) for row in report.checks],
                 "waived": [_waived(row) for row in report.waived],
                 "absent": [_absent(row) for row in report.absent],
+                "meaning": _meaning(report.meaning),
                 "limits": [{"code": n.reason.code, "text": n.text} for n in report.limits],
                 "attachments": [_attachment(row) for row in report.attachments],
                 "notes": [_note(note) for note in report.notes],

@@ -231,6 +231,13 @@ def _tail(report: Report) -> list[str]:
     absences = _absence_lines(report)
     if absences:
         lines += ["", *absences]
+    for heading, sentences in (
+        ("what this bundle proves (from the checks that passed):", report.meaning.proven),
+        ("only claimed:", report.meaning.claimed),
+        ("not covered:", report.meaning.uncovered),
+    ):
+        if sentences:
+            lines += ["", heading, *(f"  - {sentence.text}" for sentence in sentences)]
     lines += ["", "not shown by this, even where it passed:"]
     lines += [f"  - {note.text}" for note in report.limits]
     lines += [f"  - {text}" for text in ALWAYS_UNSHOWN]
