@@ -19,6 +19,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from verify.crypto import der
+from verify.crypto.cache import Bounded
 from verify.crypto.certificate import Certificate, Extension, ListParts
 from verify.crypto.der import Element
 from verify.crypto.ecdsa import Curve, key_from_point
@@ -79,8 +80,20 @@ def _text(data: bytes, element: Element) -> str:
         raise _OtherForm from None
 
 
+_NAMES: Final[Bounded[bytes, tuple[str, ...]]] = Bounded(512)
+
+
 def _common_names(data: bytes, name: Element) -> tuple[str, ...]:
-    """Read a name of single-valued parts; return its common names."""
+    """Read a name of single-valued parts; return its common names.
+
+    Remembered: the issuer of one certificate is the subject of another.
+    """
+    whole = der.outer(data, name)
+    found = _NAMES.get(whole)
+    return _NAMES.put(whole, _read_name(data, name)) if found is None else found
+
+
+def _read_name(data: bytes, name: Element) -> tuple[str, ...]:
     found: list[str] = []
     for part in der.children(data, der.expect(name, der.SEQUENCE, "name")):
         attribute = der.element_at(data, der.expect(part, der.SET, "part").inside, part.stop)

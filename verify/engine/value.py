@@ -132,7 +132,7 @@ def _constructor(kind: type) -> Callable[..., None]:
     return space["__init__"]
 
 
-_UNCOMPILED: Final = 8
+_UNCOMPILED: Final = 16
 """How many instances of a class are built field by field before its constructor is compiled."""
 
 
