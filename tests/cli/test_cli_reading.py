@@ -12,6 +12,7 @@ import bundle.cli
 from tests.cli.shipped import BUNDLE, FIXTURES, ROOT, TRUST, call, edited
 from verify.checks.catalogue import CATALOGUE
 from verify.cli.guard import guarded
+from verify.engine.errors import UsageError
 from verify.render.recipes import RECIPES
 
 MonkeyPatch = pytest.MonkeyPatch
@@ -214,3 +215,25 @@ def test_guarded_takes_the_exit_code_of_a_library(code: object, expected: int) -
         raise SystemExit(code)
 
     assert guarded(stop, []) == expected
+
+
+def test_explain_recipe_on_a_bundle_shows_each_step_s_result(capsys):
+    from verify.cli.opening import explained_recipe
+
+    root = Path(__file__).resolve().parents[2] / "fixtures"
+    bundle = str(root / "bundles" / "nanogpt.evidence.json")
+    policy = str(root / "bundles" / "nanogpt.policy.yaml")
+    trust = (str(root / "trust" / "test-only.json"),)
+    for name in ("nanogpt", "ionet"):
+        text = explained_recipe(name, bundle, policy, trust)
+        assert "VERIFIED (0)" in text
+        assert "PASS" in text
+        assert "NOT_APPLICABLE" in text
+    assert "content.request (policy.waived)" in text
+
+
+def test_explain_recipe_on_a_bundle_without_policy_is_usage():
+    from verify.cli.opening import explained_recipe
+
+    with pytest.raises(UsageError, match="--policy"):
+        explained_recipe("nanogpt", "b.json")

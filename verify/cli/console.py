@@ -101,6 +101,15 @@ def explain(
         str | None,
         typer.Option("--recipe", metavar="nanogpt|ionet", help="Steps of a published recipe."),
     ] = None,
+    policy: Annotated[
+        str | None, typer.Option("--policy", "-p", metavar="FILE", help="Judge a recipe's bundle.")
+    ] = None,
+    trust: Annotated[
+        list[str] | None, typer.Option("--trust", "-t", metavar="FILE", help="Trust file.")
+    ] = None,
+    signer: Annotated[
+        list[str] | None, typer.Option("--signer", metavar="KEY.pem", help="Believed signer.")
+    ] = None,
 ) -> None:
     r"""Explain a check: question, rule, specification, inputs, what it proves and what not.
 
@@ -109,11 +118,13 @@ def explain(
       {program} explain gpu.nonce
       {program} explain gpu.nonce chat.evidence.json
       {program} explain --recipe nanogpt
+      {program} explain --recipe nanogpt chat.evidence.json --policy p.yaml --signer key.pub
     """
     from verify.cli.opening import explained_check, explained_recipe  # noqa: PLC0415  (the same)
 
     if recipe is not None:
-        print_text(explained_recipe(recipe))
+        # with a recipe the one positional argument is the bundle to judge
+        print_text(explained_recipe(recipe, check, policy, tuple(trust or ()), tuple(signer or ())))
     elif check is None:
         raise typer.BadParameter("name a check, or --recipe", param_hint="CHECK")
     else:

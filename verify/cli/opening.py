@@ -100,12 +100,30 @@ def explained_check(name: str, bundle: str | None) -> str:
     return explain.explained(check, artifacts)
 
 
-def explained_recipe(name: str) -> str:
-    """Return what ``explain --recipe NAME`` prints."""
+def explained_recipe(
+    name: str,
+    bundle: str | None = None,
+    policy: str | None = None,
+    trust: tuple[str, ...] = (),
+    signer: tuple[str, ...] = (),
+) -> str:
+    """Return what ``explain --recipe NAME [BUNDLE --policy FILE]`` prints.
+
+    With a bundle, each step shows how its checks ended there. Raises UsageError, MalformedInput.
+    """
     if name not in recipes.RECIPES:
         message = f"no recipe is called {shown(name)}; there are {', '.join(recipes.RECIPES)}"
         raise UsageError(message)
-    return recipes.recipe_text(name)
+    if bundle is None:
+        return recipes.recipe_text(name)
+    if policy is None:
+        message = "a recipe on a bundle needs --policy FILE: nothing is judged without one"
+        raise UsageError(message)
+    from verify.cli.arguments import VerifyArguments  # noqa: PLC0415  (a recipe alone needs none)
+    from verify.cli.verification import judged  # noqa: PLC0415  (the same)
+
+    given = VerifyArguments(paths=(bundle,), policy=policy, trust=trust, signer=signer)
+    return recipes.recipe_text(name, judged(given))
 
 
 def catalogue_listing(form: str) -> str:

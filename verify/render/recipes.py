@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from verify.engine.outcome import Status
+from verify.engine.report import Report
 from verify.engine.value import value
 
 
@@ -128,11 +130,49 @@ IONET: Final = (
 RECIPES: Final = {"nanogpt": NANOGPT, "ionet": IONET}
 
 
-def recipe_text(name: str) -> str:
-    """Return a recipe for people. Raises KeyError for a name that is not in `RECIPES`."""
+def _named(step: Step, ids: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the check ids a step names, ``subject.*`` spelled out, in catalogue order."""
+    return tuple(
+        check_id
+        for check_id in ids
+        if any(
+            check_id == name or (name.endswith(".*") and check_id.startswith(name[:-1]))
+            for name in step.checks
+        )
+    )
+
+
+def results(step: Step, report: Report) -> list[str]:
+    """Say how each check of a step ended on a verified bundle, the worst kind first."""
+    rows = {row.id: row for row in report.checks}
+    found: dict[str, list[str]] = {}
+    for check_id in _named(step, report.catalogue.ids()):
+        row = rows[check_id]
+        reason = "" if row.reason is None else f" ({row.reason.code})"
+        found.setdefault(row.status.value, []).append(f"{check_id}{reason}")
+    order = (Status.FAIL, Status.ERROR, Status.BLOCKED, Status.PASS, Status.NOT_APPLICABLE)
+    return [
+        f"    {status.value:<14} {', '.join(found[status.value])}"
+        for status in order
+        if status.value in found
+    ]
+
+
+def recipe_text(name: str, report: Report | None = None) -> str:
+    """Return a recipe for people, with the results of a verification where one is given.
+
+    Raises KeyError for a name that is not in `RECIPES`.
+    """
     lines = [f"{name}: each step of the published recipe, and the checks that answer it", ""]
     for number, step in enumerate(RECIPES[name], start=1):
         lines.append(f"{number:>2}. {step.step}")
         lines.append(f"    what it does   {step.does}")
         lines.append(f"    our checks     {', '.join(step.checks)}")
+        if report is not None:
+            lines += results(step, report)
+    if report is not None:
+        lines += [
+            "",
+            f"{report.verdict.value} ({int(report.exit_code)}) under {report.policy.name}",
+        ]
     return "\n".join(lines) + "\n"
