@@ -116,7 +116,8 @@ def test_whatever_the_library_throws_is_a_format_error(monkeypatch, error):
     def throw(_):
         raise error("x", 1) if error is x509.InvalidVersion else error("x")
 
-    monkeypatch.setattr(ours, "_read_certificate", throw)
+    monkeypatch.setattr(ours.narrow, "read_certificate", lambda _: None)
+    monkeypatch.setattr(ours, "read_by_library", throw)
     ours.forget()
     with pytest.raises(FormatError):
         load_certificate(ROOT)
@@ -127,7 +128,8 @@ def test_interruptions_are_not_swallowed(monkeypatch, error):
     def throw(_):
         raise error
 
-    monkeypatch.setattr(ours, "_read_certificate", throw)
+    monkeypatch.setattr(ours.narrow, "read_certificate", lambda _: None)
+    monkeypatch.setattr(ours, "read_by_library", throw)
     ours.forget()
     with pytest.raises(error):
         load_certificate(ROOT)

@@ -218,10 +218,6 @@ def _signed_members(der: bytes) -> tuple[bytes, tuple[bytes, ...]]:
     return der[start : _next(der, start)], tuple(members)
 
 
-def _read_certificate(der: bytes) -> Certificate:
-    return narrow.read_certificate(der) or read_by_library(der)
-
-
 def _list_issuer(der: bytes) -> tuple[int, bytes]:
     """Return version and issuer of a list, as encoded; the library does not tell the version."""
     at = _inside(der, _inside(der, 0))
@@ -260,7 +256,7 @@ def load_certificate(der: bytes) -> Certificate:
     digest = sha256(der).digest()
     found = _CERTIFICATES.get(digest)
     if found is None:
-        found = sealed(_read_certificate, der, "not a certificate")
+        found = narrow.read_certificate(der) or sealed(read_by_library, der, "not a certificate")
         _CERTIFICATES.put(digest, found)
     return found
 
