@@ -356,8 +356,8 @@ def test_verify_reader_that_goes_away_keeps_the_verdict(tmp_path: Path) -> None:
     data, _ = tampered(BUNDLE.read_bytes())
     words = ("verify", place(tmp_path, data), *JUDGED)
     os.set_inheritable(writer, True)
-    import subprocess  # noqa: PLC0415  (a pipe without a reader cannot be given to `spawn`)
-    import sys  # noqa: PLC0415  (the same)
+    import subprocess
+    import sys
 
     code = (
         f"{prelude}\nimport sys; sys.path.insert(0, {str(ROOT)!r})\n"
