@@ -154,6 +154,8 @@ def response_role(recorded: RecordedExchange) -> str:
         return _revocation_role(recorded)
     if purpose == "provenance":
         return _provenance_role(recorded)
+    if purpose == "receipt" and "/sessions/" in urlsplit(recorded.url).path:
+        return "provider.session"
     if purpose == "key-config":
         value = _json(recorded.response_body)
         listed = isinstance(value, Mapping) and "instances" in value
@@ -390,6 +392,7 @@ class Inventory:
 
     def _bind_report(self, listed: _Listed, report: ReportObject) -> None:
         bind = self.assembly.bind
+        self._bind_receipts()
         quote, *managers = self._quotes(listed, report)
         value = nonce_of(listed.recorded.url)
         nonce = None if value is None else self._nonce_ids.get(value)
@@ -519,6 +522,28 @@ class Inventory:
             session = chat.recorded.session
             own = [item for item in self._answers if item.recorded.session == session]
             places = {
+    def _bind_receipts(self) -> None:
+        chats = [kept for kept in self._kept if kept.recorded.purpose == "chat"]
+        keys = [
+            listed.id(item)
+            for listed in self._answers
+            if listed.answer.shape == "aci"
+            for report in listed.answer.reports
+            for item in report.keys
+        ]
+        for kept in self._kept:
+            carrier = kept.ids.response_body
+            if kept.role != "provider.receipt" or carrier is None or not chats or not keys:
+                continue
+            chat = _chat_of_receipt(chats, kept) or _chat_before(chats, kept, self._kept)
+            self.assembly.bind(
+                "receipt-covers",
+                receipt=carrier,
+                key=keys[0],
+                request=chat.ids.request_body,
+                response=chat.ids.response_body,
+            )
+
                 item.exchange.exchange: number
                 for number, kept in enumerate(self._kept)
                 for item in own
@@ -570,6 +595,15 @@ def _submitted(body: bytes | None) -> tuple[bytes, ...]:
             except (ValueError, binascii.Error):
                 continue
     return tuple(found)
+
+def _chat_of_receipt(chats: Sequence[_Kept], kept: _Kept) -> _Kept | None:
+    """Return the chat whose answer named this receipt in a header, or None."""
+    receipt_id = urlsplit(kept.recorded.url).path.rsplit("/", 1)[-1]
+    for chat in chats:
+        if header(chat.recorded, "x-receipt-id") == receipt_id:
+            return chat
+    return None
+
 
 
 # --- which collateral belongs to which platform ----------------------------------------------

@@ -163,7 +163,7 @@ def purpose_of(method: str, url: str) -> str:
         return "chat"
     if "/signature/" in path or path.endswith("/tee/signature"):
         return "signature"
-    if "/aci/receipts/" in path:
+    if "/aci/receipts/" in path or "/aci/sessions/" in path:
         return "receipt"
     if path.endswith("/models"):
         return "model-list"

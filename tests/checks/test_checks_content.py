@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import pytest
 
 from fixtures.chat_sim import (
@@ -19,6 +21,7 @@ from verify.checks import content, receipt, signature
 from verify.engine.outcome import Outcome, Status
 from verify.engine.reason import Reason
 from verify.engine.value import replace
+from verify.families.identity import RecognisedAnswers
 from verify.policy.model import Policy
 from verify.wire.model import ArtifactState
 
@@ -316,11 +319,35 @@ def test_response_said_to_be_plain_is_judged(coding: str) -> None:
 # --- row 81 ---------------------------------------------------------------------------------------
 
 
-def test_receipt_that_is_there_is_unsupported() -> None:
+NO_ANSWERS: dict[str, object] = {"shape.recognised": RecognisedAnswers(answers=())}
+
+
+def test_receipt_of_no_version_is_refused() -> None:
     session = Session()
     session.add("receipt-1", "provider.receipt", b"{}")
-    refused(ask(receipt.signature, session, rules()), Reason.EVIDENCE_UNSUPPORTED)
+    refused(ask(receipt.signature, session, rules(), NO_ANSWERS), Reason.SHAPE_FIELD_MISSING)
 
 
 def test_receipt_that_is_not_there_is_absent() -> None:
-    refused(ask(receipt.signature, Session(), rules()), Reason.EVIDENCE_ABSENT)
+    refused(ask(receipt.signature, Session(), rules(), NO_ANSWERS), Reason.EVIDENCE_ABSENT)
+
+
+def test_request_and_response_are_held_against_a_receipt() -> None:
+    session = session_of()
+    stated = receipt.CoveringReceipt(
+        artifact="receipt-1",
+        request="request-1",
+        response="response-1",
+        request_hash=sha256(CHAT.request).digest(),
+        response_hash=sha256(CHAT.response).digest(),
+    )
+    known = {"receipt.signature": receipt.CoveringReceipts(receipts=(stated,))}
+    for check in (content.request, content.response):
+        assert ask(check, session, rules(), known).status is Status.PASS
+    other = replace(stated, request_hash=bytes(32), response_hash=bytes(32))
+    known = {"receipt.signature": receipt.CoveringReceipts(receipts=(other,))}
+    for check, reason in (
+        (content.request, Reason.CONTENT_REQUEST_HASH_MISMATCH),
+        (content.response, Reason.CONTENT_RESPONSE_HASH_MISMATCH),
+    ):
+        refused(ask(check, session, rules(), known), reason)

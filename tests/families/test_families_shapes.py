@@ -34,7 +34,7 @@ def test_recognise_one_rule_holds_names_its_shape(shape):
     assert shapes.recognise({**SAMPLES[shape], "nonce": "x", "verified": True}) == shape
 
 
-@pytest.mark.parametrize("shape", ["tinfoil-wrapped", "aci", "nitro"])
+@pytest.mark.parametrize("shape", ["tinfoil-wrapped", "nitro"])
 def test_read_answer_of_an_unjudged_family_is_refused_as_absent(shape):
     with pytest.raises(Refused) as caught:
         shapes.read_answer(SAMPLES[shape], "att-1")

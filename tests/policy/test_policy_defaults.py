@@ -61,6 +61,7 @@ WAIVED = {
     "nanogpt-tinfoil": UNFRESH | {"binding.tls_channel"},
     "ionet": GPU | UNBOUND,
     "hardware-only": GPU | NO_ANSWER,
+    "aci": {"binding.public_key"},
     "demo": GPU | {"binding.document"},
 }
 NEVER = {
@@ -74,10 +75,10 @@ NEVER = {
     "receipt",
     "legacy",
 }
-NO_MANAGER = {"vllm-proxy", "vllm-proxy-no-tls", "demo"}
+NO_MANAGER = {"vllm-proxy", "vllm-proxy-no-tls", "demo", "aci"}
 NO_CHAT = {name for name in WAIVED if "chutes" in name or "tinfoil" in name}
 NO_LOG = NO_CHAT | {"ionet"}
-NO_GPU = {"tinfoil-v2", "nanogpt-tinfoil"}
+NO_GPU = {"tinfoil-v2", "nanogpt-tinfoil", "aci"}
 
 
 def test_defaults_are_those_written_from_full_strictness():
@@ -116,6 +117,10 @@ def test_default_excludes_exactly_what_its_family_does_not_have(name):
     if name == "tinfoil-v3":
         wanted.remove("gpu_binding")
     if name == "hardware-only":
+    if name == "tinfoil-v3-snp":
+        wanted = wanted - {"snp", "provenance"} | {"tdx"}
+    if name == "aci":
+        wanted = wanted - {"receipt"} | {"signature"}
         wanted |= {"compose_manager", "signature", "content", "marker", "tls"}
     assert excluded == wanted
 
@@ -174,7 +179,7 @@ def test_default_of_the_gateway_signed_path_wants_the_gateway_as_signer():
     assert all(
         roles(name) == ("model",)
         for name in PATHS
-        if name not in {"near-gateway-signed", "hardware-only", *NO_CHAT}
+        if name not in {"near-gateway-signed", "hardware-only", "aci", *NO_CHAT}
     )
 
 

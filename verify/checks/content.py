@@ -1,6 +1,6 @@
-"""Rows 82 and 83: whether a verified signature names the stored bytes of every chat.
+"""Rows 82 and 83: whether a verified signature or receipt names the stored bytes of every chat.
 
-Source: verification.md 3, 3.4; providers.md 2.7, 3.9, 4, 10.
+Source: verification.md 3, 3.4; providers.md 2.7, 3.9, 4, 8, 10.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from hashlib import sha256
 from typing import Final
 
 from verify.checks.inputs import Inputs
-from verify.checks.signature import CoveringSignature, CoveringSignatures, chats, of_exchange
+from verify.checks.receipt import CoveringReceipts
+from verify.checks.signature import CoveringSignatures, chats, of_exchange
 from verify.engine.check import Facts
 from verify.engine.errors import FormatError
 from verify.engine.outcome import Affirmed, Outcome, Pointer
@@ -55,18 +56,50 @@ _CALLER_HASH_PROFILES: Final = frozenset({"vllm-proxy", "nanogpt", "redpill", "v
 """Profiles with vllm-proxy at the end, which signs a hash that the caller supplies (3.9)."""
 
 
-def _signatures(facts: Facts, tally: Tally) -> tuple[CoveringSignature, ...] | None:
-    """Return the verified signatures; record why there is nothing to hold bodies against."""
-    found = facts.find("signature.recovery", CoveringSignatures)
-    if found is None:
+@value
+class _Vouched:
+    """What one verified signature or receipt says: bodies by artifact id, and their digests."""
+
+    artifact: str
+    request: str | None
+    response: str | None
+    request_hash: bytes
+    response_hash: bytes
+
+
+def _vouched(facts: Facts, tally: Tally) -> tuple[_Vouched, ...] | None:
+    """Return what was signed over bodies; record why there is nothing to hold them against."""
+    signatures = facts.find("signature.recovery", CoveringSignatures)
+    receipts = facts.find("receipt.signature", CoveringReceipts)
+    if signatures is None and receipts is None:
         tally.find(
             Reason.SIGNATURE_FAMILY_HAS_NONE,
             Pointer(document="statement", path="/predicate/bindings"),
             what="neither signature nor receipt names these bytes",
-            expected="signature-covers",
+            expected="signature-covers or receipt-covers",
         )
         return None
-    return found.signatures
+    found = [
+        _Vouched(
+            artifact=one.artifact,
+            request=one.request,
+            response=one.response,
+            request_hash=one.verified.text.request_hash,
+            response_hash=one.verified.text.response_hash,
+        )
+        for one in (() if signatures is None else signatures.signatures)
+    ]
+    found.extend(
+        _Vouched(
+            artifact=one.artifact,
+            request=one.request,
+            response=one.response,
+            request_hash=one.request_hash,
+            response_hash=one.response_hash,
+        )
+        for one in (() if receipts is None else receipts.receipts)
+    )
+    return tuple(found)
 
 
 def _held(evidence: Evidence, tally: Tally) -> tuple[Exchange, ...]:
@@ -152,9 +185,7 @@ class _Forms:
         return self._found[digest]
 
 
-def _covering(
-    stored: _Stored, signatures: Sequence[CoveringSignature], member: str
-) -> tuple[CoveringSignature, ...]:
+def _covering(stored: _Stored, signatures: Sequence[_Vouched], member: str) -> tuple[_Vouched, ...]:
     """Return the signatures declared over a body; none declared is recorded as a gap."""
     artifact = stored.artifact
     found = tuple(s for s in signatures if artifact in {s.request, s.response})
@@ -162,9 +193,9 @@ def _covering(
         stored.tally.find(
             Reason.BINDING_UNDECLARED,
             of_exchange(stored.exchange, member),
-            what=f"no signature is declared over {artifact}",
+            what=f"no signature or receipt is declared over {artifact}",
             got=artifact,
-            expected="signature-covers",
+            expected="signature-covers or receipt-covers",
         )
     return found
 
@@ -193,10 +224,8 @@ def _response_model(stored: _Stored) -> str | None:
     return None if body is None else read_reply(body).model
 
 
-def _judge_request(
-    stored: _Stored, signature: CoveringSignature, forms: _Forms, family: Admitted
-) -> bool:
-    signed = signature.verified.text.request_hash
+def _judge_request(stored: _Stored, signature: _Vouched, forms: _Forms, family: Admitted) -> bool:
+    signed = signature.request_hash
     form = forms.named(signed)
     if form is not None:
         stored.tally.match(f"{stored.artifact} in {signature.artifact}: {form}")
@@ -233,10 +262,10 @@ def request(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
     evidence = facts.get("blobs.digests", Evidence)
     policy = inputs.policy
     family = admitted(policy.profile)
-    named = () if policy.signature is None else policy.signature.request_forms
+    named = (RAW,) if policy.signature is None else policy.signature.request_forms
     tally = Tally()
     items: list[str] = []
-    signatures = _signatures(facts, tally)
+    signatures = _vouched(facts, tally)
     for exchange in _held(evidence, tally):
         stored = _stored(evidence, exchange, exchange.request.body, "/request/body", tally)
         if stored is None or signatures is None:
@@ -268,8 +297,8 @@ def _judge_complete(stored: _Stored) -> None:
     )
 
 
-def _judge_response(stored: _Stored, signature: CoveringSignature, forms: _Forms) -> None:
-    signed = signature.verified.text.response_hash
+def _judge_response(stored: _Stored, signature: _Vouched, forms: _Forms) -> None:
+    signed = signature.response_hash
     form = forms.named(signed)
     if form is None:
         answer = stored.exchange.response
@@ -302,11 +331,11 @@ def response(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
     """Row 83: whether every signature over a chat names the stored response, to its end."""
     evidence = facts.get("blobs.digests", Evidence)
     policy = inputs.policy
-    named = () if policy.signature is None else policy.signature.response_forms
+    named = (RAW,) if policy.signature is None else policy.signature.response_forms
     known = _forms(named, admitted(policy.profile).response)
     tally = Tally()
     items: list[str] = []
-    signatures = _signatures(facts, tally)
+    signatures = _vouched(facts, tally)
     for exchange in _held(evidence, tally):
         body = None if exchange.response is None else exchange.response.body
         stored = _stored(evidence, exchange, body, "/response/body", tally)

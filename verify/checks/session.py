@@ -18,13 +18,14 @@ from verify.checks.inputs import Inputs
 from verify.checks.snp import VerifiedSnpReports
 from verify.checks.subjects import ALWAYS, ROLES, listed
 from verify.checks.tdx import VerifiedQuotes
+from verify.engine.asof import AsOfInstant
 from verify.engine.check import Facts, Mode
 from verify.engine.errors import FormatError, Refused
 from verify.engine.outcome import Affirmed, Outcome, Pointer, blocked
 from verify.engine.reason import Reason
 from verify.engine.tally import Tally
 from verify.engine.value import value
-from verify.families import dstack, shapes, tinfoil
+from verify.families import aci, dstack, shapes, tinfoil
 from verify.families.certificates import certificate_spki, leaf_spki
 from verify.families.identity import (
     AttestedIdentity,
@@ -921,7 +922,9 @@ def nonce_in_quote(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
 
 DOCUMENT_REASONS: Final = frozenset(
     (
+        Reason.ACI_KEYSET_EXPIRED,
         Reason.BINDING_DOCUMENT_SIGNATURE_INVALID,
+        Reason.BINDING_KEYSET_DIGEST_MISMATCH,
         Reason.BINDING_OHTTP_SIGNATURE_INVALID,
         Reason.EVIDENCE_ABSENT,
         Reason.FAMILY_NO_OBJECT,
@@ -958,6 +961,16 @@ def document(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: ARG001
                     answer.tls_certificate or "",
                     answer.document_signature,
                 )
+            except Refused as refused:
+                tally.refuse(refused, place)
+            else:
+                tally.match(answer.artifact)
+        for report in answer.reports:
+            if not isinstance(report, aci.AciReport):
+                continue
+            judged.append(answer.artifact)
+            try:
+                aci.judge_keyset(report, facts.get("time.as_of", AsOfInstant).instant)
             except Refused as refused:
                 tally.refuse(refused, place)
             else:
@@ -1132,6 +1145,7 @@ def report_data(inputs: Inputs, facts: Facts) -> Outcome[tuple[AttestedIdentity,
                 nonce=nonce or b"",
                 tls_fingerprint=bound.tls_fingerprint,
                 code=item.authentic.code,
+                tls_keys=bound.tls_keys,
             )
         )
     _several_codes(identities, evidence, tally)
@@ -1267,10 +1281,20 @@ def _judge_peer(
             place,
             what=f"the peer key of {exchange.id} is not one that a quote binds",
             got=peer.hex(),
-            expected=" or ".join(value.hex() for value in accepted),
+            expected=" or ".join(value.hex() for value in accepted) or "a key for this host",
         )
     else:
         tally.match(exchange.id)
+
+
+def _keys_for(identity: AttestedIdentity, url: str) -> tuple[bytes, ...]:
+    """Return the TLS keys that an identity's quote binds for the host of a URL."""
+    if not identity.tls_keys:
+        return () if identity.tls_fingerprint is None else (identity.tls_fingerprint,)
+    _, host = _origin(url)
+    return tuple(
+        key.spki for key in identity.tls_keys if key.domain is None or key.domain.lower() == host
+    )
 
 
 def tls_channel(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
@@ -1286,7 +1310,7 @@ def tls_channel(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
     statement = evidence.statement
     tally = Tally()
     by_artifact = {answer.artifact: answer for answer in answers.answers}
-    accepted: list[bytes] = []
+    accepted: list[AttestedIdentity] = []
     judged: list[str] = []
     for identity in identities:
         if identity.pointer not in ("", "/gateway_attestation"):
@@ -1304,7 +1328,7 @@ def tls_channel(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
                 expected="tls_cert_fingerprint",
             )
             continue
-        accepted.append(fingerprint)
+        accepted.append(identity)
         exchange = delivered
         _judge_certificate(by_artifact[identity.artifact], fingerprint, place, tally)
         if "tls-in-evidence" in inputs.policy.bindings and not any(
@@ -1318,7 +1342,8 @@ def tls_channel(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
                 got=exchange.id,
                 expected="tls-in-evidence",
             )
-        _judge_peer(exchange, _peer(evidence, exchange, tally), (fingerprint,), at, tally)
+        keys = _keys_for(identity, exchange.request.url)
+        _judge_peer(exchange, _peer(evidence, exchange, tally), keys, at, tally)
         judged.append(exchange.id)
     if accepted:
         # another connection may end in another machine: its key must be an attested one, too
@@ -1327,7 +1352,8 @@ def tls_channel(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
             chat = statement.exchange(chat_id)
             if chat.connection is not None and chat.connection in known:
                 continue
-            _judge_peer(chat, _peer(evidence, chat, tally), accepted, _at_exchange(chat), tally)
+            keys = tuple(key for one in accepted for key in _keys_for(one, chat.request.url))
+            _judge_peer(chat, _peer(evidence, chat, tally), keys, _at_exchange(chat), tally)
             judged.append(chat.id)
     if not judged and tally.clean:
         return blocked(

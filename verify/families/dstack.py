@@ -172,7 +172,7 @@ def _public_key(stated: str, algorithm: Algorithm, path: str) -> bytes:
         raise _bad(Reason.SHAPE_ENCODING_INVALID, path, error.what) from error
 
 
-def _log_item(path: str, value: Json, pointer: str, role: str) -> Item:
+def log_item(path: str, value: Json, pointer: str, role: str) -> Item:
     """Return the item of a log that is an array, or a string that holds the JSON of one."""
     if isinstance(value, str):
         steps: tuple[str, ...] = (f"select:{path}", "text")
@@ -209,7 +209,7 @@ def _info(members: Mapping[str, Json], pointer: str) -> _Info:
         tcb_info = mapping(stated, place)
         second = tcb_info.get("event_log")
         if second is not None:
-            found = _log_item(f"{inner}/event_log", second, pointer, "dstack.event-log")
+            found = log_item(f"{inner}/event_log", second, pointer, "dstack.event-log")
             if before:
                 kind = "json" if found.steps[-1] == "text" else "text"
                 found = Item(
@@ -301,7 +301,7 @@ def _manager(members: Mapping[str, Json], pointer: str) -> tuple[Item, ...]:
     items = [Item(role="tdx.quote", steps=(f"select:{at}", step), pointer=pointer)]
     log = manager.get("event_log")
     if log is not None:
-        items.append(_log_item(below(path, "event_log"), log, pointer, "dstack.event-log"))
+        items.append(log_item(below(path, "event_log"), log, pointer, "dstack.event-log"))
     if manager.get("actions") is not None:
         place = below(path, "actions")
         array(manager.get("actions"), place)
@@ -368,7 +368,7 @@ def read_report(value: Json, pointer: str, role: Role) -> _Read:
     quote = Item(role="tdx.quote", steps=(f"select:{at}", step), pointer=pointer)
     first: Item | None = None
     if members.get("event_log") is not None:
-        first = _log_item(
+        first = log_item(
             below(pointer, "event_log"), members.get("event_log"), pointer, "dstack.event-log"
         )
     info = _info(members, pointer)

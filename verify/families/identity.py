@@ -15,8 +15,9 @@ from verify.engine.errors import Refused
 from verify.engine.value import value
 
 Role = Literal["gateway", "model", "instance", "enclave", "router"]
-Algorithm = Literal["ecdsa", "ed25519", "ml-kem-768", "hpke"]
-"""Kind of the identity that a quote binds; the last two encrypt and sign nothing."""
+Algorithm = Literal["ecdsa", "ed25519", "ml-kem-768", "hpke", "keyset"]
+"""Kind of the identity that a quote binds. The third and fourth encrypt and sign nothing; a key set
+is known by its digest, and its keys by their ids."""
 
 BindingForm = Literal[
     "address_padded",
@@ -25,6 +26,7 @@ BindingForm = Literal[
     "tinfoil_v3",
     "tinfoil_v2",
     "nonce_then_zeros",
+    "aci_statement",
 ]
 """How report_data is made, in the spelling of the recorded expectations."""
 
@@ -106,10 +108,19 @@ class NonceRuling:
 
 
 @value
+class TlsKey:
+    """A TLS key that a key set names. ``spki``: SHA-256; ``domain``: the one it is for, or None."""
+
+    spki: bytes
+    domain: str | None
+
+
+@value
 class Binding:
     """What a quote binds besides a nonce, by its family's formula.
 
-    ``refused``: every contradiction (class reject) and gap (class absent) found.
+    ``tls_keys``: every bound TLS key, where a family binds a list. ``refused``: every contradiction
+    (class reject) and gap (class absent) found.
     """
 
     form: BindingForm
@@ -118,6 +129,7 @@ class Binding:
     public_key: bytes | None
     tls_fingerprint: bytes | None
     refused: tuple[Refused, ...] = ()
+    tls_keys: tuple[TlsKey, ...] = ()
 
 
 @value
@@ -216,7 +228,7 @@ class AttestedIdentity:
     ``exchange``: the exchange that delivered it; ``quote``: the CPU artifact. ``address``: 20 bytes
     (ecdsa) or 32 (ed25519). ``nonce``: the 32 bytes the quote binds, empty where its family has no
     place for one. ``code``: as in `AuthenticReport`. ``tls_fingerprint``: bound, or None where the
-    object states none.
+    object states none. ``tls_keys``: as in `Binding`.
     """
 
     pointer: str
@@ -232,3 +244,4 @@ class AttestedIdentity:
     nonce: bytes
     tls_fingerprint: bytes | None
     code: tuple[bytes, ...]
+    tls_keys: tuple[TlsKey, ...] = ()

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from verify.engine.errors import FormatError, Refused
 from verify.engine.reason import Reason
-from verify.families import chutes, dstack, ionet, tinfoil
+from verify.families import aci, chutes, dstack, ionet, tinfoil
 from verify.families.identity import (
     Binding,
     Family,
@@ -196,11 +196,49 @@ RULES_OF: Final[Mapping[Family, FamilyRules]] = {
     "chutes": chutes,
     "tinfoil": tinfoil,
     "ionet": ionet,
+    "aci": aci,
 }
 """The families this version judges. A shape of another family is recognised, not judged."""
 
 NOT_JUDGED: Final[frozenset[Shape]] = frozenset(("tinfoil-wrapped",))
 """Shapes of judged families whose bindings nobody can tell (providers.md 1)."""
+
+
+def _parse(body: bytes) -> Json:
+    if len(body) > MAX_ANSWER:
+        raise FormatError(
+            MAX_ANSWER, f"{len(body)} bytes of answer", reason=Reason.EXCHANGE_OVER_LIMIT
+        )
+    try:
+        return parse_evidence(body)
+    except JsonError as error:
+        reason = _JSON_FAULTS.get(error.code, Reason.EXCHANGE_BODY_NOT_JSON)
+        raise FormatError(error.offset, error.what, reason=reason) from error
+
+
+def _refuse_error(members: _Members) -> None:
+    for name in _ERROR_MEMBERS:
+        if members.get(name) is not None:
+            raise FormatError(
+                0,
+                "an error object instead of evidence",
+                reason=Reason.EXCHANGE_ERROR_BODY,
+                path=f"/{name}",
+            )
+
+
+def parse_record(body: bytes) -> _Members:
+    """Return the top-level object of a versioned record beside the attestation.
+
+    Raises `FormatError`: ``exchange.over_limit``, ``exchange.json_duplicate_member``,
+    ``exchange.body_not_json``, ``exchange.error_body``, ``shape.field_type``.
+    """
+    value = _parse(body)
+    if not isinstance(value, Mapping):
+        raise FormatError(0, "not an object", reason=Reason.SHAPE_FIELD_TYPE, path="")
+    if "api_version" not in value:
+        _refuse_error(value)
+    return value
 
 
 def parse_answer(body: bytes) -> _Members:
@@ -209,26 +247,11 @@ def parse_answer(body: bytes) -> _Members:
     Raises `FormatError`: ``exchange.over_limit``, ``exchange.json_duplicate_member``,
     ``exchange.body_not_json``, ``exchange.error_body``.
     """
-    if len(body) > MAX_ANSWER:
-        raise FormatError(
-            MAX_ANSWER, f"{len(body)} bytes of answer", reason=Reason.EXCHANGE_OVER_LIMIT
-        )
-    try:
-        value = parse_evidence(body)
-    except JsonError as error:
-        reason = _JSON_FAULTS.get(error.code, Reason.EXCHANGE_BODY_NOT_JSON)
-        raise FormatError(error.offset, error.what, reason=reason) from error
+    value = _parse(body)
     if not isinstance(value, Mapping):
         raise FormatError(0, "not an object", reason=Reason.SHAPE_UNKNOWN, path="")
     if not _EVIDENCE_MEMBERS.intersection(value):
-        for name in _ERROR_MEMBERS:
-            if value.get(name) is not None:
-                raise FormatError(
-                    0,
-                    "an error object instead of evidence",
-                    reason=Reason.EXCHANGE_ERROR_BODY,
-                    path=f"/{name}",
-                )
+        _refuse_error(value)
     return value
 
 

@@ -22,7 +22,6 @@ _SUFFIX: Final = ".yaml"
 
 UNSUPPORTED_PROFILES: Final = frozenset(
     {
-        "aci",
         "secretvm",
         "nitro",
         "redpill-tinfoil",
