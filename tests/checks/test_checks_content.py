@@ -225,6 +225,25 @@ def test_second_chat_that_no_signature_covers_is_binding_undeclared() -> None:
     refused(response(session), Reason.BINDING_UNDECLARED)
 
 
+def test_request_and_response_under_two_signatures_are_binding_undeclared() -> None:
+    """Both texts are genuine, and nobody signed that this response answers this request."""
+    other = chat("another chat")
+    session = Session()
+    session.add("request-1", "http.request.body", CHAT.request)
+    session.add("response-2", "http.response.body", other.response)
+    session.add("signature-1", "provider.signature", signature_answer(SIGNER, CHAT))
+    session.add("signature-2", "provider.signature", signature_answer(SIGNER, other))
+    session.exchange("chat-1", "chat", request="request-1", response="response-2")
+    session.bind(
+        "signature-covers", signature="signature-1", key=None, request="request-1", response=None
+    )
+    session.bind(
+        "signature-covers", signature="signature-2", key=None, request=None, response="response-2"
+    )
+    refused(request(session), Reason.BINDING_UNDECLARED)
+    refused(response(session), Reason.BINDING_UNDECLARED)
+
+
 def test_neither_signature_nor_receipt_is_family_has_none() -> None:
     session = session_of()
     for check in (content.request, content.response):

@@ -186,7 +186,11 @@ class _Forms:
 
 
 def _covering(stored: _Stored, signatures: Sequence[_Vouched], member: str) -> tuple[_Vouched, ...]:
-    """Return the signatures declared over a body; none declared is recorded as a gap."""
+    """Return the signatures declared over a body; none declared is recorded as a gap.
+
+    Each must be declared over both bodies of the chat: a request under one signature and a response
+    under another were never shown to belong together.
+    """
     artifact = stored.artifact
     found = tuple(s for s in signatures if artifact in {s.request, s.response})
     if not found:
@@ -197,6 +201,17 @@ def _covering(stored: _Stored, signatures: Sequence[_Vouched], member: str) -> t
             got=artifact,
             expected="signature-covers or receipt-covers",
         )
+    answer = stored.exchange.response
+    pair = (stored.exchange.request.body, None if answer is None else answer.body)
+    for signature in found:
+        if (signature.request, signature.response) != pair:
+            stored.tally.find(
+                Reason.BINDING_UNDECLARED,
+                of_exchange(stored.exchange, member),
+                what=f"{signature.artifact} is not declared over both bodies of this chat",
+                got=f"{signature.request or 'none'} and {signature.response or 'none'}",
+                expected=f"{pair[0] or 'none'} and {pair[1] or 'none'}",
+            )
     return found
 
 
