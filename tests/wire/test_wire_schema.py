@@ -473,6 +473,11 @@ def test_schema_with_a_rule_that_would_not_apply_is_a_fault(broken):
         schema.compile_schema(broken)
 
 
+@pytest.mark.parametrize("name", ["bundle", "statement", "attachment", "headers", "exploded"])
+def test_schema_that_is_applied_has_no_branch_that_cannot_be_compiled(name):
+    schema.compile_schema(schema.load(name))
+
+
 def test_schema_that_is_not_there_or_no_object_is_a_fault(monkeypatch, tmp_path):
     monkeypatch.setattr(schema, "_folder", lambda: str(tmp_path))
     with pytest.raises(InternalFault):

@@ -123,10 +123,30 @@ def _brief(value: object) -> str:
     return json.dumps(value, default=str)[:_SHOWN]
 
 
-class _Compiler:
-    """Turns the parts of one schema file into functions; each definition once."""
+def _judge_keywords(keywords: frozenset[str]) -> None:
+    unknown = keywords - KEYWORDS
+    if unknown:
+        message = f"keywords that the verifier does not apply: {sorted(unknown)}"
+        raise InternalFault(message)
+    for keyword, needed in _BESIDE.items():
+        if keyword in keywords and needed not in keywords:
+            message = f"{keyword} without {needed} would not be applied"
+            raise InternalFault(message)
+    for one, other in _APART:
+        if one in keywords and other in keywords:
+            message = f"{one} and {other} in one place: one of them would not be applied"
+            raise InternalFault(message)
 
-    def __init__(self, root: Mapping[str, Any]) -> None:
+
+class _Compiler:
+    """Turns the parts of one schema file into functions; each definition once.
+
+    ``eager`` False: branches that a member of the value picks are compiled when one is picked.
+    """
+
+    def __init__(self, root: Mapping[str, Any], *, eager: bool = True) -> None:
+        self._eager = eager
+        self._sound: set[frozenset[str]] = set()
         self._definitions: Mapping[str, Any] = root.get("$defs", {})
         self._done: dict[str, _Check] = {}
         self._open: set[str] = set()
@@ -137,18 +157,10 @@ class _Compiler:
             return _anything if schema else _nothing
         if schema == {"type": "null"}:
             return _null
-        unknown = set(schema) - KEYWORDS
-        if unknown:
-            message = f"keywords that the verifier does not apply: {sorted(unknown)}"
-            raise InternalFault(message)
-        for keyword, needed in _BESIDE.items():
-            if keyword in schema and needed not in schema:
-                message = f"{keyword} without {needed} would not be applied"
-                raise InternalFault(message)
-        for one, other in _APART:
-            if one in schema and other in schema:
-                message = f"{one} and {other} in one place: one of them would not be applied"
-                raise InternalFault(message)
+        keywords = frozenset(schema)
+        if keywords not in self._sound:
+            _judge_keywords(keywords)
+            self._sound.add(keywords)
         checks: list[_Check] = []
         if "$ref" in schema:
             checks.append(self._reference(schema["$ref"]))
@@ -164,6 +176,19 @@ class _Compiler:
                 check(value)
 
         return every
+
+    def _picked(self, schema: Mapping[str, Any]) -> _Check:
+        """Return the check of a branch that may never be picked."""
+        if self._eager:
+            return self.compile(schema)
+        made: list[_Check] = []
+
+        def check(value: object) -> None:
+            if not made:
+                made.append(self.compile(schema))
+            made[0](value)
+
+        return check
 
     def _reference(self, target: str) -> _Check:
         name = target.removeprefix("#/$defs/")
@@ -192,10 +217,10 @@ class _Compiler:
             return none_of
         if "anyOf" not in schema:
             return None
-        branches = [self.compile(branch) for branch in schema["anyOf"]]
         named = self._discriminator(schema["anyOf"])
         if named is not None:
-            return _dispatch(named, branches)
+            return _dispatch(named, [self._picked(branch) for branch in schema["anyOf"]])
+        branches = [self.compile(branch) for branch in schema["anyOf"]]
         branches.sort(key=lambda branch: branch is not _null)
 
         def any_of(value: object) -> None:
@@ -398,15 +423,15 @@ def _text(schema: Mapping[str, Any]) -> _Check | None:
         return None
     least = schema.get("minLength", 0)
     most = schema.get("maxLength")
-    pattern = schema.get("pattern", "")
-    search = re.compile(pattern).search
+    pattern = schema.get("pattern")
+    search = None if pattern is None else re.compile(pattern).search
 
     def check(value: object) -> None:
         if not isinstance(value, str):
             return
         if len(value) < least or (most is not None and len(value) > most):
             raise _Mismatch("{} characters, not {} to {}", len(value), least, most)
-        if search(value) is None:
+        if search is not None and search(value) is None:
             raise _Mismatch("{} is not of the form {}", value, pattern)
 
     return check
@@ -430,7 +455,7 @@ def _number(schema: Mapping[str, Any]) -> _Check | None:
 @cache
 def _compiled(name: SchemaName) -> _Check:
     root = load(name)
-    return _Compiler(root).compile(root)
+    return _Compiler(root, eager=False).compile(root)
 
 
 def compile_schema(schema: Mapping[str, Any]) -> Callable[[Json], None]:
