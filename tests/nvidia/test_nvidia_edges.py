@@ -79,6 +79,11 @@ def test_opaque_value_of_another_form_is_refused(kind: int, value: bytes) -> Non
     assert reason_of(lambda: spdm.parse_report(data)) is R.GPU_REPORT_OPAQUE_INVALID
 
 
+def test_opaque_data_of_the_announced_layout_is_refused_by_name() -> None:
+    data = sim.report(GPU, opaque=b"NVDAOD\0\0\x02\0\0\0")
+    assert "NVDAOD" in what_of(lambda: spdm.parse_report(data))
+
+
 def test_report_without_fields_gives_none() -> None:
     report = spdm.parse_report(sim.report(GPU, opaque=b""))
     assert report.opaque == ()

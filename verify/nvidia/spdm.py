@@ -40,6 +40,8 @@ _FIXED: Final = (
     (39, 0x00, "response param1"),
     (40, 0x00, "response param2"),
 )
+_VERSIONED: Final = b"NVDAOD"
+"""How the vendor announces that opaque data of later drivers will begin (no sample was seen)."""
 _PRINTABLE: Final = re.compile(rb"[ -~]+")
 _SWITCH_VERSION: Final = re.compile(rb"[0-9A-Fa-f]{2}(?:\.[0-9A-Fa-f]{2}){4}")
 
@@ -305,6 +307,12 @@ def parse_opaque(data: bytes, start: int, stop: int) -> tuple[OpaqueField, ...]:
     The list fills the span exactly and repeats no type; unknown types are kept. Raises FormatError
     (``gpu.report.opaque_invalid``). Source: nvidia.md 3.
     """
+    if data.startswith(_VERSIONED, start, stop):
+        raise FormatError(
+            start,
+            "versioned opaque data (NVDAOD) is of a layout this version does not read",
+            reason=Reason.GPU_REPORT_OPAQUE_INVALID,
+        )
     fields: list[OpaqueField] = []
     seen: set[int] = set()
     at = start
