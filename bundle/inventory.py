@@ -177,6 +177,16 @@ def _provenance_role(recorded: RecordedExchange) -> str:
     return _OTHER
 
 
+_STATEMENT_ROLES: Final = frozenset({"release.attestations", "sigstore.bundle"})
+_RELEASE_ROLES: Final = _STATEMENT_ROLES | {"release.digest", "release.manifest"}
+
+
+def _repository(url: str) -> tuple[str, ...]:
+    """Return owner and name of the repository that a release URL speaks of."""
+    parts = urlsplit(url).path.strip("/").split("/")
+    return tuple(parts[1:3] if parts[0] == "repos" else parts[:2])
+
+
 # --- what a session's nonce is ---------------------------------------------------------------
 
 
@@ -382,6 +392,7 @@ class Inventory:
                 self._bind_report(listed, report)
         self._bind_nras()
         self._bind_signatures()
+        self._bind_receipts()
         self._bind_around()
 
     def _quotes(self, listed: _Listed, report: ReportObject) -> tuple[str, ...]:
@@ -392,7 +403,6 @@ class Inventory:
 
     def _bind_report(self, listed: _Listed, report: ReportObject) -> None:
         bind = self.assembly.bind
-        self._bind_receipts()
         quote, *managers = self._quotes(listed, report)
         value = nonce_of(listed.recorded.url)
         nonce = None if value is None else self._nonce_ids.get(value)
@@ -400,6 +410,7 @@ class Inventory:
             if nonce is not None:
                 bind("nonce-in-evidence", nonce=nonce, evidence=evidence)
             self._bind_collateral(evidence)
+            self._bind_release(evidence)
         for item in report.keys:
             bind("key-in-evidence", key=listed.id(item), evidence=quote)
         if report.tls_fingerprint is not None and report.pointer in ("", "/gateway_attestation"):
@@ -446,6 +457,19 @@ class Inventory:
         ids = [item for items in found.values() for item in items]
         if ids:
             self.assembly.bind("collateral-for", evidence=quote, with_=ids)
+
+    def _bind_release(self, evidence: str) -> None:
+        """Join a report with each recorded release: what one repository published."""
+        found: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+        for kept in self._kept:
+            if kept.role in _RELEASE_ROLES and kept.ids.response_body is not None:
+                group = found.setdefault(_repository(kept.recorded.url), [])
+                group.append((kept.role, kept.ids.response_body))
+        for group in found.values():
+            if any(role in _STATEMENT_ROLES for role, _ in group):
+                self.assembly.bind(
+                    "release-for", release=[body for _, body in group], evidence=evidence
+                )
 
     def _bind_nras(self) -> None:
         devices = {
@@ -498,6 +522,28 @@ class Inventory:
                 response=chat.ids.response_body,
             )
 
+    def _bind_receipts(self) -> None:
+        chats = [kept for kept in self._kept if kept.recorded.purpose == "chat"]
+        keys = [
+            listed.id(item)
+            for listed in self._answers
+            if listed.answer.shape == "aci"
+            for report in listed.answer.reports
+            for item in report.keys
+        ]
+        for kept in self._kept:
+            carrier = kept.ids.response_body
+            if kept.role != "provider.receipt" or carrier is None or not chats or not keys:
+                continue
+            chat = _chat_of_receipt(chats, kept) or _chat_before(chats, kept, self._kept)
+            self.assembly.bind(
+                "receipt-covers",
+                receipt=carrier,
+                key=keys[0],
+                request=chat.ids.request_body,
+                response=chat.ids.response_body,
+            )
+
     def _key_of(self, stated: Json) -> str:
         """Return the signing-key artifact that spells that address.
 
@@ -522,28 +568,6 @@ class Inventory:
             session = chat.recorded.session
             own = [item for item in self._answers if item.recorded.session == session]
             places = {
-    def _bind_receipts(self) -> None:
-        chats = [kept for kept in self._kept if kept.recorded.purpose == "chat"]
-        keys = [
-            listed.id(item)
-            for listed in self._answers
-            if listed.answer.shape == "aci"
-            for report in listed.answer.reports
-            for item in report.keys
-        ]
-        for kept in self._kept:
-            carrier = kept.ids.response_body
-            if kept.role != "provider.receipt" or carrier is None or not chats or not keys:
-                continue
-            chat = _chat_of_receipt(chats, kept) or _chat_before(chats, kept, self._kept)
-            self.assembly.bind(
-                "receipt-covers",
-                receipt=carrier,
-                key=keys[0],
-                request=chat.ids.request_body,
-                response=chat.ids.response_body,
-            )
-
                 item.exchange.exchange: number
                 for number, kept in enumerate(self._kept)
                 for item in own
@@ -572,6 +596,15 @@ def _chat_before(chats: Sequence[_Kept], kept: _Kept, order: Sequence[_Kept]) ->
     return before[-1] if before else chats[0]
 
 
+def _chat_of_receipt(chats: Sequence[_Kept], kept: _Kept) -> _Kept | None:
+    """Return the chat whose answer named this receipt in a header, or None."""
+    receipt_id = urlsplit(kept.recorded.url).path.rsplit("/", 1)[-1]
+    for chat in chats:
+        if header(chat.recorded, "x-receipt-id") == receipt_id:
+            return chat
+    return None
+
+
 _CHAT_ID: Final = re.compile(rb'"id" ?: ?"([!-~]{1,128}?)"')
 
 
@@ -595,15 +628,6 @@ def _submitted(body: bytes | None) -> tuple[bytes, ...]:
             except (ValueError, binascii.Error):
                 continue
     return tuple(found)
-
-def _chat_of_receipt(chats: Sequence[_Kept], kept: _Kept) -> _Kept | None:
-    """Return the chat whose answer named this receipt in a header, or None."""
-    receipt_id = urlsplit(kept.recorded.url).path.rsplit("/", 1)[-1]
-    for chat in chats:
-        if header(chat.recorded, "x-receipt-id") == receipt_id:
-            return chat
-    return None
-
 
 
 # --- which collateral belongs to which platform ----------------------------------------------

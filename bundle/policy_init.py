@@ -15,11 +15,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 from bundle.policy_text import FROM_BUNDLE, policy_text
+from verify.amd import snp as amd
 from verify.api import open_unverified
 from verify.checks.catalogue import CATALOGUE
 from verify.checks.event_log import ReplayedLogs
 from verify.checks.gpu_devices import AttestedDevices
 from verify.checks.inputs import Inputs
+from verify.checks.provenance import SignedReleases
+from verify.checks.snp import VerifiedSnpReports
 from verify.checks.subjects import listed, present
 from verify.checks.tdx import VerifiedQuotes
 from verify.dstack.compose import judge_compose
@@ -31,7 +34,7 @@ from verify.engine.run import run
 from verify.engine.value import replace, value
 from verify.policy.closed_yaml import parse_yaml
 from verify.policy.loader import default_bytes, load_policy
-from verify.policy.model import Fit, Policy, TdxRules, fit
+from verify.policy.model import Fit, Policy, SnpRules, TdxRules, fit
 from verify.policy.subjects import NAMED, REPORT_FIELDS, SUBJECT_OF
 from verify.trust.store import TrustStore
 from verify.wire.container import read_bundle
@@ -147,6 +150,11 @@ def _narrow_subjects(made: _Document, statement: Statement) -> None:
         made.put(f"/subjects/{subject}", {"mode": Mode.EXCLUDED, "because": _HELD_BY})
         document.pop(subject, None)
     gone = {s for s in NAMED if document["subjects"][s]["mode"] == Mode.EXCLUDED}
+    for section in ("tdx", "snp"):
+        fields = document[section]["fields"] if section in document else {}
+        for name, rule in fields.items():
+            if rule["rule"] == "release" and "provenance" in gone:
+                made.put(f"/{section}/fields/{name}", {"rule": "any_of", "values": []})
     document["waive"] = [w for w in document["waive"] if SUBJECT_OF[w["check"]] not in gone]
     declared = {binding.type for binding in statement.bindings}
     wanted = document["bindings"]["require"]
@@ -251,6 +259,30 @@ def _pin_devices(made: _Document, attested: AttestedDevices) -> None:
         made.put("/counts/switch_exact", min(switches))
 
 
+def _pin_reports(made: _Document, rules: SnpRules, reports: VerifiedSnpReports) -> None:
+    """Take the firmware of verified SEV-SNP reports as the floor, their identity as the pin."""
+    floors: dict[str, dict[str, int]] = {}
+    for verified in reports.items:
+        product, report = verified.product, verified.report
+        least = floors.setdefault(product.value.lower(), {})
+        for tcb in (report.reported_tcb, report.launch_tcb):
+            for name, level in tcb.read(product).levels.items():
+                least[name] = min(level, least.get(name, level))
+    made.put("/snp/minimum_tcb", {**made.document["snp"]["minimum_tcb"], **floors})
+    fields = [amd.pinned_values(verified.report) for verified in reports.items]
+    for name, rule in rules.fields.items():
+        values = [found[name] for found in fields]
+        if any(fit(rule, found) in (Fit.DIFFERS, Fit.NO_REFERENCE) for found in values):
+            made.put(f"/snp/fields/{name}", {"rule": "any_of", "values": _seen(values)})
+
+
+def _pin_releases(made: _Document, releases: SignedReleases) -> None:
+    """Accept the workflows that made the verified releases, any tag of theirs."""
+    found = {one.workflow for listed in releases.of.values() for one in listed}
+    if found:
+        made.put("/provenance/workflows", sorted(found))
+
+
 def _count_cpus(made: _Document, statement: Statement) -> None:
     roles = ("tdx.quote", "sgx.quote", "snp.report", "nitro.document")
     made.put("/counts/cpu_min", len(statement.of_role(*roles)))
@@ -277,6 +309,12 @@ def _adapt(made: _Document, data: bytes, trust: TrustStore) -> None:
     quotes = outcomes["tdx.quote.signature"].fact
     if isinstance(quotes, VerifiedQuotes) and policy.tdx is not None:
         _pin_quotes(made, policy.tdx, quotes, origin)
+    reports = outcomes["snp.report.signature"].fact
+    if isinstance(reports, VerifiedSnpReports) and policy.snp is not None:
+        _pin_reports(made, policy.snp, reports)
+    releases = outcomes["sigstore.release"].fact
+    if isinstance(releases, SignedReleases):
+        _pin_releases(made, releases)
     evidence = outcomes["blobs.derived"].fact
     logs = outcomes["event_log.replay"].fact
     if isinstance(evidence, Evidence) and isinstance(logs, ReplayedLogs):

@@ -560,6 +560,10 @@ def test_a_real_snp_report_is_joined_to_its_endorsements(evidence_root):
     assert roles == {"amd.vek", "amd.chain"}
     for role in ("release.digest", "release.manifest", "release.attestations"):
         assert len(statement.of_role(role)) == 1
+    (release,) = statement.bindings_of("release-for")
+    assert release.one("evidence") == binding.one("evidence")
+    named = {statement.artifact(item).role for item in release.many("release")}
+    assert named == {"release.digest", "release.manifest", "release.attestations"}
 
 
 def test_the_real_signed_chat_is_joined_to_the_attestation_of_its_signer(evidence_root):
@@ -572,3 +576,23 @@ def test_the_real_signed_chat_is_joined_to_the_attestation_of_its_signer(evidenc
     assert made.assembly.body(binding.one("key")) == b"0x6525e128afcffebf7eed05d485d7be983cdae934"
     assert statement.exchanges[0].purpose == "chat"
     assert statement.exchanges[0].started_at == datetime.fromtimestamp(1_780_404_899, UTC)
+
+
+# --- what the command line asks beside it ----------------------------------------------------
+
+
+def test_a_nonce_asked_for_must_be_the_recordings_own(tmp_path):
+    folder = capture(tmp_path / "c")
+    sent = NEAR.nonces[0][0].hex()
+    assert read_parts(folder, nonce=sent.upper()).exchanges
+    for wrong in ("00" * 32, "zz", ""):
+        with pytest.raises(UsageError, match="not the nonce of this recording"):
+            read_parts(folder, nonce=wrong)
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_place_that_is_not_there_is_named(tmp_path, chat):
+    missing = tmp_path / "missing"
+    places = (capture(tmp_path / "c"), missing) if chat else (missing, None)
+    with pytest.raises(UsageError, match="missing: no such file or folder"):
+        read_parts(*places)

@@ -57,11 +57,12 @@ WAIVED = {
     "nanogpt-chutes-own-nonce": GPU | INSTANCE | {"binding.report_data"},
     "redpill-chutes-own-nonce": GPU | INSTANCE | {"binding.report_data"},
     "tinfoil-v3": GPU | {"binding.public_key"},
+    "tinfoil-v3-snp": {"binding.public_key", "snp.certificates.revocation"},
     "tinfoil-v2": UNFRESH,
     "nanogpt-tinfoil": UNFRESH | {"binding.tls_channel"},
     "ionet": GPU | UNBOUND,
-    "hardware-only": GPU | NO_ANSWER,
     "aci": {"binding.public_key"},
+    "hardware-only": GPU | NO_ANSWER,
     "demo": GPU | {"binding.document"},
 }
 NEVER = {
@@ -78,7 +79,7 @@ NEVER = {
 NO_MANAGER = {"vllm-proxy", "vllm-proxy-no-tls", "demo", "aci"}
 NO_CHAT = {name for name in WAIVED if "chutes" in name or "tinfoil" in name}
 NO_LOG = NO_CHAT | {"ionet"}
-NO_GPU = {"tinfoil-v2", "nanogpt-tinfoil", "aci"}
+NO_GPU = {"tinfoil-v2", "nanogpt-tinfoil", "aci", "tinfoil-v3-snp"}
 
 
 def test_defaults_are_those_written_from_full_strictness():
@@ -116,11 +117,11 @@ def test_default_excludes_exactly_what_its_family_does_not_have(name):
         wanted.add("gpu")
     if name == "tinfoil-v3":
         wanted.remove("gpu_binding")
-    if name == "hardware-only":
     if name == "tinfoil-v3-snp":
         wanted = wanted - {"snp", "provenance"} | {"tdx"}
     if name == "aci":
         wanted = wanted - {"receipt"} | {"signature"}
+    if name == "hardware-only":
         wanted |= {"compose_manager", "signature", "content", "marker", "tls"}
     assert excluded == wanted
 
@@ -131,9 +132,11 @@ def test_default_names_no_signer_and_pins_nothing(name):
     assert policy.signers.accept == ()
     assert policy.attachments.accept == ()
     assert policy.time.accept_tsa == ()
-    assert policy.tdx is not None
-    assert policy.tdx.sets == ()
-    assert policy.tdx.fields["xfam"] == AnyOf(values=())
+    assert (policy.tdx is None) is (name == "tinfoil-v3-snp")
+    if policy.tdx is not None:
+        assert policy.tdx.sets == ()
+        assert policy.tdx.fields["xfam"] == AnyOf(values=())
+    assert policy.snp is None or (policy.snp.sets, policy.snp.minimum_tcb) == ((), {})
     assert (policy.event_log is None) is (name in NO_LOG)
     assert policy.event_log is None or policy.event_log.compose_hashes == ()
     assert (policy.gpu is None) is (name in NO_GPU)
@@ -156,9 +159,9 @@ def test_default_is_as_strict_as_can_be_in_time_and_session(name):
     assert policy.redaction.require_signed
     assert policy.redaction.tolerate == ()
     assert not policy.enforce_reappraisal
-    assert policy.tdx is not None
-    assert policy.tdx.accepted_tcb_status == ("UpToDate",)
-    assert policy.tdx.allow_findings == ()
+    assert policy.tdx is None or policy.tdx.accepted_tcb_status == ("UpToDate",)
+    assert policy.tdx is None or policy.tdx.allow_findings == ()
+    assert policy.snp is None or not (policy.snp.allow_debug or policy.snp.allow_migration)
     assert policy.gpu is None or not policy.gpu.allow_certificate_hold
 
 

@@ -3,7 +3,7 @@
 Values are complete fields; a pin set matches as a whole or not at all. A field whose rule says that
 another check judges it is left to that check, which the policy neither waives nor excludes.
 
-Source: verification.md 3.2, 3.3, 5.2; tdx.md 16; sev-snp.md 11; providers.md 5.
+Source: verification.md 3.2, 3.3, 5.2; tdx.md 16; sev-snp.md 11, 15; providers.md 5.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from verify.checks.inputs import Inputs
+from verify.checks.provenance import SignedReleases
 from verify.checks.snp import VerifiedSnpReports
 from verify.checks.subjects import ROLES
 from verify.checks.tdx import VerifiedQuote, VerifiedQuotes
@@ -35,6 +36,7 @@ MEASUREMENTS_REASONS: Final = frozenset(
     (
         Reason.REFERENCE_MEASUREMENT_NOT_LISTED,
         Reason.REFERENCE_MISSING,
+        Reason.SIGSTORE_PREDICATE_MEASUREMENT_MISMATCH,
         Reason.TDX_POLICY_MEASUREMENT_MISMATCH,
     )
 )
@@ -56,7 +58,8 @@ class Measured:
     """The fields of one authenticated report beside the rules of its structure.
 
     ``spans``: of each field in the artifact's bytes. ``mismatch``: the code of a difference.
-    ``judged``: names of the fields that row 59 reports on.
+    ``judged``: names of the fields that row 59 reports on. ``releases``: name of each verified
+    release declared for the report, and what it says of fields.
     """
 
     artifact: str
@@ -67,6 +70,7 @@ class Measured:
     sets: tuple[PinSet, ...]
     judged: tuple[str, ...]
     mismatch: Reason
+    releases: tuple[tuple[str, Mapping[str, bytes]], ...]
 
     def at(self, name: str) -> Pointer:
         """Point to a field."""
@@ -88,9 +92,20 @@ def nearest(measured: Measured) -> tuple[PinSet, tuple[str, ...]] | None:
     return min(judged, key=lambda found: len(found[1]), default=None)
 
 
+def _released(measured: Measured) -> tuple[str, Mapping[str, bytes]] | None:
+    """Return the release that agrees best in the fields left to it, the first of several."""
+    asked = [name for name, rule in measured.rules.items() if isinstance(rule, Release)]
+    return min(
+        measured.releases if asked else (),
+        key=lambda one: sum(one[1].get(name) != measured.values.get(name) for name in asked),
+        default=None,
+    )
+
+
 def judge(measured: Measured, tally: Tally) -> tuple[str, ...]:
     """Judge one report's fields; return what is to be said of it when it passes."""
     found = nearest(measured)
+    released = _released(measured)
     said = []
     for name in measured.judged:
         rule = measured.rules.get(name)
@@ -104,11 +119,16 @@ def judge(measured: Measured, tally: Tally) -> tuple[str, ...]:
                 expected="a field of an accepted structure",
             )
             continue
-        how, asked = fit(rule, got), wanted(rule)
+        how, asked, mismatch = fit(rule, got), wanted(rule), measured.mismatch
         if isinstance(rule, Ignore):
             said.append(f"{measured.artifact}: {name} not judged ({rule.because})")
         elif isinstance(rule, Release):
-            how = Fit.NO_REFERENCE
+            published = None if released is None else released[1].get(name)
+            if published is None:
+                how = Fit.NO_REFERENCE
+            elif published != got:
+                how, mismatch = Fit.DIFFERS, Reason.SIGSTORE_PREDICATE_MEASUREMENT_MISMATCH
+                asked = published.hex()
         elif isinstance(rule, Set):
             if found is None:
                 how = Fit.NO_REFERENCE
@@ -117,10 +137,9 @@ def judge(measured: Measured, tally: Tally) -> tuple[str, ...]:
                 accepted = " or ".join(entry.hex() for entry in found[0].values[name])
                 asked = f"{accepted} (set {found[0].name})"
         if how is Fit.DIFFERS:
-            what = f"{name} is not what the policy pins"
-            tally.find(
-                measured.mismatch, measured.at(name), what=what, got=got.hex(), expected=asked
-            )
+            source = "release publishes" if isinstance(rule, Release) else "policy pins"
+            what = f"{name} is not what the {source}"
+            tally.find(mismatch, measured.at(name), what=what, got=got.hex(), expected=asked)
         elif how is Fit.NO_REFERENCE:
             what = f"the policy gives no value for {name}"
             tally.find(
@@ -133,10 +152,34 @@ def judge(measured: Measured, tally: Tally) -> tuple[str, ...]:
     if found is not None and not found[1]:
         tally.match(found[0].name)
         said.insert(0, f"{measured.artifact}: {found[0].name}")
+    if released is not None:
+        tally.match(released[0])
+        said.insert(0, f"{measured.artifact}: {released[0]}")
     return tuple(said)
 
 
-def _of_quote(inputs: Inputs, evidence: Evidence, verified: VerifiedQuote) -> Measured:
+def _published(
+    releases: SignedReleases | None, artifact: str
+) -> tuple[tuple[str, Mapping[str, bytes]], ...]:
+    """Name each release declared for a report and what it says of the fields of any structure."""
+    if releases is None:
+        return ()
+    return tuple(
+        (
+            f"{one.repository} {one.tag}",
+            {
+                "measurement": one.measurements.snp_measurement,
+                "rtmr1": one.measurements.rtmr1,
+                "rtmr2": one.measurements.rtmr2,
+            },
+        )
+        for one in releases.of.get(artifact, ())
+    )
+
+
+def _of_quote(
+    inputs: Inputs, evidence: Evidence, releases: SignedReleases | None, verified: VerifiedQuote
+) -> Measured:
     rules = inputs.policy.tdx
     body, start = verified.quote.body, verified.quote.body_start
     values = body.fields()
@@ -150,10 +193,16 @@ def _of_quote(inputs: Inputs, evidence: Evidence, verified: VerifiedQuote) -> Me
         sets=() if rules is None else rules.sets,
         judged=tuple(name for name in values if name not in ELSEWHERE),
         mismatch=Reason.TDX_POLICY_MEASUREMENT_MISMATCH,
+        releases=_published(releases, verified.artifact),
     )
 
 
-def _of_report(inputs: Inputs, evidence: Evidence, verified: amd.VerifiedSnpReport) -> Measured:
+def _of_report(
+    inputs: Inputs,
+    evidence: Evidence,
+    releases: SignedReleases | None,
+    verified: amd.VerifiedSnpReport,
+) -> Measured:
     rules = inputs.policy.snp
     return Measured(
         artifact=verified.artifact,
@@ -164,23 +213,25 @@ def _of_report(inputs: Inputs, evidence: Evidence, verified: amd.VerifiedSnpRepo
         sets=() if rules is None else rules.sets,
         judged=("measurement",),
         mismatch=Reason.REFERENCE_MEASUREMENT_NOT_LISTED,
+        releases=_published(releases, verified.artifact),
     )
 
 
 def measurements(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
-    """Row 59: every register and launch measurement equals what the policy pins.
+    """Row 59: every register and launch measurement equals what the policy pins or a release says.
 
-    A rule ``release`` finds no value: signed releases are not judged by this version, so no fact of
-    ``sigstore.release`` exists.
+    A release gives the launch measurement of SEV-SNP and ``rtmr1`` and ``rtmr2`` of TDX; a rule
+    ``release`` on any other register finds no value.
     """
     evidence = facts.get("blobs.derived", Evidence)
+    releases = facts.find("sigstore.release", SignedReleases)
     items: list[Measured] = []
     quotes = facts.find("tdx.quote.signature", VerifiedQuotes)
     if quotes is not None:
-        items += (_of_quote(inputs, evidence, quote) for quote in quotes.quotes.values())
+        items += (_of_quote(inputs, evidence, releases, quote) for quote in quotes.quotes.values())
     reports = facts.find("snp.report.signature", VerifiedSnpReports)
     if reports is not None:
-        items += (_of_report(inputs, evidence, report) for report in reports.items)
+        items += (_of_report(inputs, evidence, releases, report) for report in reports.items)
     tally = Tally()
     said = [line for item in items for line in judge(item, tally)]
     outcome = tally.outcome(Affirmed(items=tuple(item.artifact for item in items)))

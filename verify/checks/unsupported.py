@@ -1,4 +1,4 @@
-"""Rows whose evidence this version does not judge: vTPM, Nitro, signed releases.
+"""Rows whose evidence this version does not judge: vTPM and Nitro.
 
 They answer honestly: `evidence.absent` where the bundle lists none, `evidence.unsupported` where it
 does. Neither ever passes.
@@ -17,8 +17,6 @@ from verify.wire.model import Evidence
 
 _REASONS: Final = frozenset({Reason.EVIDENCE_ABSENT, Reason.EVIDENCE_UNSUPPORTED})
 VTPM_REASONS: Final = _REASONS
-NITRO_REASONS: Final = _REASONS
-PROVENANCE_REASONS: Final = _REASONS
 
 
 def _not_judged(facts: Facts, subject: str) -> Outcome[Affirmed]:
@@ -45,13 +43,3 @@ def _not_judged(facts: Facts, subject: str) -> Outcome[Affirmed]:
 def vtpm(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: ARG001
     """Rows 42 and 43: paravisor blobs and TPM quotes are not judged by this version."""
     return _not_judged(facts, "vtpm")
-
-
-def nitro(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: ARG001
-    """Rows 44 to 46: Nitro documents are not judged by this version."""
-    return _not_judged(facts, "nitro")
-
-
-def provenance(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: ARG001
-    """Row 58: signed releases are not judged by this version."""
-    return _not_judged(facts, "provenance")

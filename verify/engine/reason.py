@@ -300,6 +300,19 @@ class Reason(Closed):
     # need
     NEED_NOT_PASSED = ("need.not_passed", _A)
 
+    # nitro
+    NITRO_CHAIN_CONSTRAINT_VIOLATED = ("nitro.chain.constraint_violated", _R)
+    NITRO_CHAIN_NOT_VALID_AT_TIMESTAMP = ("nitro.chain.not_valid_at_timestamp", _R)
+    NITRO_CHAIN_ROOT_NOT_TRUSTED = ("nitro.chain.root_not_trusted", _R)
+    NITRO_CHAIN_SIGNATURE_INVALID = ("nitro.chain.signature_invalid", _R)
+    NITRO_DOCUMENT_ALGORITHM_UNSUPPORTED = ("nitro.document.algorithm_unsupported", _R)
+    NITRO_DOCUMENT_MALFORMED = ("nitro.document.malformed", _R)
+    NITRO_DOCUMENT_SIGNATURE_INVALID = ("nitro.document.signature_invalid", _R)
+    NITRO_DOCUMENT_TIME_MISMATCH = ("nitro.document.time_mismatch", _R)
+    NITRO_PCR_DEBUG_MODE = ("nitro.pcr.debug_mode", _R)
+    NITRO_PCR_NOT_ACCEPTED = ("nitro.pcr.not_accepted", _R)
+    NITRO_PCR_REFERENCE_MISSING = ("nitro.pcr.reference_missing", _A)
+
     # nonce
     NONCE_DERIVATION_MISMATCH = ("nonce.derivation_mismatch", _R)
     NONCE_FOREIGN = ("nonce.foreign", _A)
@@ -412,7 +425,28 @@ class Reason(Closed):
     SIGNER_NOT_IN_FORCE = ("signer.not_in_force", _R)
 
     # sigstore
+    SIGSTORE_BUNDLE_FORMAT_UNSUPPORTED = ("sigstore.bundle.format_unsupported", _A)
+    SIGSTORE_BUNDLE_MALFORMED = ("sigstore.bundle.malformed", _R)
+    SIGSTORE_BUNDLE_MISSING = ("sigstore.bundle.missing", _A)
+    SIGSTORE_BUNDLE_TIME_UNSUPPORTED = ("sigstore.bundle.time_unsupported", _A)
+    SIGSTORE_CERTIFICATE_CHAIN_INVALID = ("sigstore.certificate.chain_invalid", _R)
+    SIGSTORE_CERTIFICATE_NOT_VALID_AT_TIME = ("sigstore.certificate.not_valid_at_time", _R)
+    SIGSTORE_IDENTITY_INCONSISTENT = ("sigstore.identity.inconsistent", _R)
+    SIGSTORE_IDENTITY_ISSUER_MISMATCH = ("sigstore.identity.issuer_mismatch", _R)
+    SIGSTORE_IDENTITY_REF_NOT_ACCEPTED = ("sigstore.identity.ref_not_accepted", _R)
+    SIGSTORE_IDENTITY_REPOSITORY_MISMATCH = ("sigstore.identity.repository_mismatch", _R)
+    SIGSTORE_LOG_CHECKPOINT_INVALID = ("sigstore.log.checkpoint_invalid", _R)
+    SIGSTORE_LOG_ENTRY_MISMATCH = ("sigstore.log.entry_mismatch", _R)
+    SIGSTORE_LOG_INCLUSION_INVALID = ("sigstore.log.inclusion_invalid", _R)
+    SIGSTORE_LOG_PROMISE_INVALID = ("sigstore.log.promise_invalid", _R)
+    SIGSTORE_LOG_UNKNOWN = ("sigstore.log.unknown", _R)
+    SIGSTORE_PREDICATE_MALFORMED = ("sigstore.predicate.malformed", _R)
     SIGSTORE_PREDICATE_MEASUREMENT_MISMATCH = ("sigstore.predicate.measurement_mismatch", _R)
+    SIGSTORE_SCT_INVALID = ("sigstore.sct.invalid", _R)
+    SIGSTORE_SIGNATURE_INVALID = ("sigstore.signature_invalid", _R)
+    SIGSTORE_STATEMENT_MALFORMED = ("sigstore.statement.malformed", _R)
+    SIGSTORE_STATEMENT_SUBJECT_MISMATCH = ("sigstore.statement.subject_mismatch", _R)
+    SIGSTORE_STATEMENT_TYPE_NOT_ACCEPTED = ("sigstore.statement.type_not_accepted", _R)
 
     # snp
     SNP_CERTIFICATE_ALGORITHM_UNSUPPORTED = ("snp.certificate.algorithm_unsupported", _R)

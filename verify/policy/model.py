@@ -372,10 +372,15 @@ class NrasRules:
 
 @value
 class ProvenanceRules:
-    """Whose signed release counts (sev-snp.md 15). An empty list accepts nothing."""
+    """Whose signed release counts (sev-snp.md 15). An empty list accepts nothing.
+
+    ``repositories``: ``owner/name``. ``workflows``: file names below ``.github/workflows``.
+    ``tags``: names of accepted tags. None stands for the word ``any``.
+    """
 
     repositories: tuple[str, ...]
-    workflows: tuple[str, ...]
+    workflows: tuple[str, ...] | None
+    tags: tuple[str, ...] | None
     predicate_types: tuple[str, ...]
 
 

@@ -449,10 +449,18 @@ def _nras(members: Members) -> NrasRules:
     )
 
 
+def _texts_or_any(members: Members, name: str) -> tuple[str, ...] | None:
+    found = members.take(name)
+    if found == "any":
+        return None
+    return Members({name: found}, members.pointer).texts(name)
+
+
 def _provenance(members: Members) -> ProvenanceRules:
     return ProvenanceRules(
         repositories=members.texts("repositories"),
-        workflows=members.texts("workflows"),
+        workflows=_texts_or_any(members, "workflows"),
+        tags=_texts_or_any(members, "tags"),
         predicate_types=members.texts("predicate_types"),
     )
 

@@ -28,6 +28,7 @@ class _Row(NamedTuple):
     operator: str
     start: datetime | None = None
     end: datetime | None = None
+    kind: Kind = Kind.X509
 
 
 _ROWS: Final = (
@@ -89,6 +90,47 @@ _ROWS: Final = (
         "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b",
         "AWS",
     ),
+    _Row(
+        "sigstore-fulcio-root",
+        Purpose.SIGSTORE_FULCIO,
+        "sigstore-fulcio-root.der",
+        "3ba7b6cc4e95469d4d334b49cb257ad8537076fa84b0ca87ff4ecfe6a54680c1",
+        "Sigstore",
+    ),
+    _Row(
+        "sigstore-fulcio-intermediate",
+        Purpose.SIGSTORE_FULCIO,
+        "sigstore-fulcio-intermediate.der",
+        "15d795348226b4649f750f5802592c393bee7cc53c3b86982175b7ad087efe47",
+        "Sigstore",
+    ),
+    _Row(
+        "sigstore-rekor",
+        Purpose.SIGSTORE_REKOR,
+        "sigstore-rekor.der",
+        "c0d23d6ad406973f9559f3ba2d1ca01f84147d8ffc5b8445c224f98b9591801d",
+        "Sigstore",
+        datetime(2021, 1, 12, tzinfo=UTC),
+        kind=Kind.SPKI,
+    ),
+    _Row(
+        "sigstore-rekor-2025-1",
+        Purpose.SIGSTORE_REKOR,
+        "sigstore-rekor-2025-1.der",
+        "b54813cb63d8859870a5e78500cc6adcfdf59723edae93ee8d25faf2475a0690",
+        "Sigstore",
+        datetime(2025, 9, 23, tzinfo=UTC),
+        kind=Kind.SPKI,
+    ),
+    _Row(
+        "sigstore-ctfe-2022",
+        Purpose.SIGSTORE_CT,
+        "sigstore-ctfe-2022.der",
+        "dd3d306ac6c7113263191e1c99673702a24a5eb8de3cadff878a72802f29ee8e",
+        "Sigstore",
+        datetime(2022, 10, 20, tzinfo=UTC),
+        kind=Kind.SPKI,
+    ),
 )
 
 
@@ -114,7 +156,7 @@ def builtins(folder: str = FOLDER) -> tuple[Anchor, ...]:
         Anchor(
             name=row.name,
             purpose=row.purpose,
-            kind=Kind.PIN if row.file is None else Kind.X509,
+            kind=Kind.PIN if row.file is None else row.kind,
             data=_read(row, folder),
             sha256=row.sha256,
             operator=row.operator,

@@ -1,0 +1,1 @@
+"""Sigstore: release statements of a build workflow, certified, logged and judged offline."""
