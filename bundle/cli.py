@@ -366,10 +366,11 @@ def policy_init(  # noqa: PLR0917  (typer makes options of arguments)
 ) -> None:
     """Write a policy."""
     from bundle.policy_init import draft_policy  # noqa: PLC0415  (help does not need it)
-    from bundle.seal import write_new  # noqa: PLC0415  (the same)
+    from bundle.seal import refuse_input, write_new  # noqa: PLC0415  (the same)
     from verify.cli.files import bundle_bytes  # noqa: PLC0415  (the same)
     from verify.cli.loading import trust_of  # noqa: PLC0415  (the same)
 
+    refuse_input(out, (bundle, *(trust or ()), *(signer or ())))
     data = None if bundle is None else bundle_bytes(bundle)
     made = draft_policy(default, data, trust_of(tuple(trust or ()), tuple(signer or ())))
     write_new(out, made.data, overwrite=overwrite)

@@ -15,9 +15,9 @@ from typing import Final
 from bundle.importers.draft import draft
 from bundle.importers.parts import read_parts
 from bundle.keys import FileSigner, key_id, load
-from bundle.seal import PAYLOAD_TYPE, SealError, pae, seal, write_new
+from bundle.seal import PAYLOAD_TYPE, SealError, pae, refuse_input, seal, write_new
 from verify.cli.files import KEY_LIMIT, read_file
-from verify.engine.errors import UsageError
+from verify.engine.errors import MalformedInput, UsageError
 from verify.engine.value import value
 
 CREDENTIALS: Final = "TEEBUNDLE_CREDENTIALS"
@@ -39,8 +39,13 @@ class Import:
 
 
 def load_key(path: Path, passphrase: bytes | None) -> FileSigner:
-    """Return the signer of a key file. Raises UsageError, MalformedInput."""
-    return load(read_file(str(path), KEY_LIMIT, "trust"), name=str(path), passphrase=passphrase)
+    """Return the signer of a key file. Raises UsageError."""
+    try:
+        data = read_file(str(path), KEY_LIMIT, "trust")
+    except MalformedInput as error:  # a private key is no trust file, whatever reads it
+        message = f"{path}: no private key: {error.what}; make one with: teebundle keygen --out DIR"
+        raise UsageError(message) from error
+    return load(data, name=str(path), passphrase=passphrase)
 
 
 def _instant(text: str | None) -> datetime | None:
@@ -68,6 +73,7 @@ def import_session(asked: Import, key: Path, passphrase: bytes | None) -> tuple[
     Raises UsageError for a recording or key that cannot be used, and for a credential found in
     what was about to be stored; then nothing is written.
     """
+    refuse_input(asked.out, (key, asked.place))
     signer = load_key(key, passphrase)
     recording = read_parts(
         asked.place, asked.chat, nonce=asked.nonce, captured_at=_instant(asked.captured_at)

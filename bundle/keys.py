@@ -115,17 +115,33 @@ def write_pair(
 ) -> tuple[Path, Path]:
     """Write ``signer.key`` (mode 0600) and ``signer.pub`` below ``folder``; return both paths.
 
-    Raises UsageError where one of them exists: a key is never overwritten.
+    Raises UsageError where one of them exists (a key is never overwritten) or cannot be written;
+    then neither is left behind.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"{folder}: no folder can be made there: {error.strerror or error}"
+        raise UsageError(message) from error
     private, public = folder / "signer.key", folder / "signer.pub"
     for path in (private, public):
         if path.exists() or path.is_symlink():
             message = f"{path}: exists already; a key is never overwritten, choose another folder"
             raise UsageError(message)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    with os.fdopen(os.open(private, flags, 0o600), "wb") as file:
-        file.write(signer.private_pem(passphrase))
-    with os.fdopen(os.open(public, flags, 0o644), "wb") as file:
-        file.write(signer.public_pem())
+    made: list[Path] = []
+    try:
+        for path, mode, pem in (
+            (private, 0o600, signer.private_pem(passphrase)),
+            (public, 0o644, signer.public_pem()),
+        ):
+            descriptor = os.open(path, flags, mode)
+            made.append(path)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(pem)
+    except OSError as error:
+        for path in made:
+            path.unlink(missing_ok=True)
+        message = f"{folder}: keys cannot be written there: {error.strerror or error}"
+        raise UsageError(message) from error
     return private, public

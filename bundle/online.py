@@ -24,12 +24,12 @@ from bundle.nras import (
     line_to,
     submit,
 )
-from bundle.seal import write_new
+from bundle.seal import refuse_input, write_new
 from verify.api import verify_bundle
 from verify.cli.arguments import VerifyArguments, as_of, parse, wants_json
 from verify.cli.files import BUNDLE_LIMIT, POLICY_LIMIT, TRUST_LIMIT, read_file
 from verify.cli.loading import policy_of, trust_of
-from verify.cli.output import Outputs, colour_wanted, error_report, say
+from verify.cli.output import Outputs, colour_wanted, error_report, say, write_stdout
 from verify.cli.verification import usage
 from verify.engine.asof import AsOf
 from verify.engine.errors import MalformedInput, TeebundleError, UsageError
@@ -138,6 +138,7 @@ def submit_to_file(
     if not overwrite and (out.exists() or out.is_symlink()):
         message = f"{out}: exists already; choose another name or pass --overwrite"
         raise UsageError(message)
+    refuse_input(out, (asked.bundle, asked.key, policy, *trust, *signer))
     data = read_file(asked.bundle, BUNDLE_LIMIT, "bundle")
     key = load_key(asked.key, asked.passphrase)
     files, keys = _anchors(trust, signer)
@@ -151,7 +152,8 @@ def submit_to_file(
         say(*error_lines(summary), "nothing was written")
         return int(summary.exit_code)
     write_new(out, made.data, overwrite=overwrite)
-    sys.stdout.write(text.rendered(made.report, colour=colour_wanted()))
+    shown = text.rendered(made.report, colour=colour_wanted())
+    write_stdout(shown.encode("utf-8", "backslashreplace"))
     say(f"wrote {out} ({', '.join(made.groups)} answered)")
     return int(made.report.exit_code)
 

@@ -6,6 +6,7 @@ Source: bundle-format.md 5.1 (writer's layout), 6.3 (credential search), 9.2, 9.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import tempfile
@@ -181,6 +182,17 @@ def seal(frozen: Frozen, signers: Sequence[Signer], *, secrets: Iterable[str] = 
     data = assemble_file(frozen, signers)
     _read_back(data, signers)
     return data
+
+
+def refuse_input(path: Path, inputs: Iterable[Path | str | None]) -> None:
+    """Raise UsageError where ``path`` is one of the files a command reads: a key, a bundle."""
+    for name in inputs:
+        if name is None:
+            continue
+        with contextlib.suppress(OSError):
+            if path.samefile(name):
+                message = f"{path}: is an input of this command; choose another name"
+                raise UsageError(message)
 
 
 def write_new(path: Path, data: bytes, *, overwrite: bool = False) -> None:

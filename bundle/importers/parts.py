@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from bundle.importers.draft import UNRECORDED, NamedExchange, Recording, utc
 from bundle.importers.http_folder import read_file, read_recording
+from bundle.inventory import nonce_of
 from bundle.recording import RecordedExchange
 from verify.engine.errors import FormatError, UsageError
 from verify.families.content import read_reply
@@ -120,6 +121,19 @@ def read_chat(folder: Path, otherwise: datetime) -> Recording:
     )
 
 
+def _confirm_nonce(recording: Recording, nonce: str | None) -> None:
+    """Refuse a ``--nonce`` that is not what the recording itself says was sent."""
+    if nonce is None:
+        return
+    asked = [n.recorded.url for n in recording.exchanges if n.recorded.purpose == "attestation"]
+    if nonce.lower() not in {sent.hex() for url in asked if (sent := nonce_of(url)) is not None}:
+        message = (
+            f"--nonce {nonce}: not the nonce of this recording, which says itself what was sent; "
+            "the option goes with a bare answer"
+        )
+        raise UsageError(message)
+
+
 def read_parts(
     attestation: Path,
     chat: Path | None = None,
@@ -128,10 +142,15 @@ def read_parts(
     captured_at: datetime | None = None,
 ) -> Recording:
     """Join an attestation and a chat into one recording, in time order. Raises UsageError."""
+    for place in (attestation, chat):
+        if place is not None and not place.exists():
+            message = f"{place}: no such file or folder"
+            raise UsageError(message)
     if attestation.is_file() and not attestation.name.endswith("_attestation.json"):
         first = read_bare_answer(attestation, nonce=nonce, captured_at=captured_at)
     else:
         first = read_recording(attestation)
+        _confirm_nonce(first, nonce)
     if chat is None:
         return first
     second = read_chat(chat, first.ended_at)

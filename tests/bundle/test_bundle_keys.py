@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -84,3 +86,26 @@ def test_keys_of_other_kinds_are_refused(key: rsa.RSAPrivateKey) -> None:
 def test_keys_nonsense_is_refused_with_a_way_out() -> None:
     with pytest.raises(UsageError, match="teebundle keygen"):
         load(b"nonsense", name="k")
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_keys_where_no_folder_can_be_is_a_usage_error(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UsageError, match="no folder can be made"):
+        write_pair(tmp_path / place, generate())
+
+
+def test_keys_that_cannot_be_written_leave_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def full(path: Path, flags: int, mode: int) -> int:
+        if path.name == "signer.pub":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr("bundle.keys.os.open", full)
+    with pytest.raises(UsageError, match="No space left"):
+        write_pair(tmp_path / "k", generate())
+    assert list((tmp_path / "k").iterdir()) == []

@@ -138,7 +138,7 @@ def test_outputs_never_replace_what_is_no_regular_file(
     [
         ((), "name either RECORDING or --attestation"),
         (("recording", "--attestation", "x"), "name either RECORDING or --attestation"),
-        (("nowhere",), "no recording found"),
+        (("nowhere",), "nowhere: no such file or folder"),
         (("nowhere", "--captured-at", "noon"), "--captured-at takes a time"),
     ],
 )
@@ -184,3 +184,36 @@ def test_verify_by_the_whole_program_needs_no_typer_and_help_shows_its_own_name(
     path = tmp_path / "b.evidence.json"
     path.write_bytes(edited(lambda _document: None))
     assert teebundle("verify", path, "--policy", POLICY, "--trust", TRUST).code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("import", "recording", "--key", "{key}", "-o", "{key}"),
+        ("nras", str(BUNDLE), "--key", "{key}", "--yes", "--out", "{key}"),
+        ("policy", "init", "--from", "nanogpt", "--bundle", "{key}", "-o", "{key}"),
+        ("policy", "init", "--from", "nanogpt", "--signer", "{key}", "-o", "{key}"),
+    ],
+)
+def test_no_command_writes_over_what_it_reads(
+    teebundle: Teebundle, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    teebundle("keygen", "--out", tmp_path)
+    key = tmp_path / "signer.key"
+    before = key.read_bytes()
+    said = teebundle(*(word.format(key=key) for word in words), "--overwrite")
+    assert (said.code, said.out) == (2, "")
+    assert "is an input of this command" in said.err
+    assert key.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * (65 << 10)])
+def test_a_private_key_of_the_wrong_size_is_no_trust_file(
+    teebundle: Teebundle, tmp_path: Path, content: bytes
+) -> None:
+    key = tmp_path / "signer.key"
+    key.write_bytes(content)
+    said = teebundle("import", tmp_path, "--key", key, "-o", tmp_path / "n.json")
+    assert (said.code, said.out) == (2, "")
+    assert "no private key" in said.err
+    assert "trust" not in said.err

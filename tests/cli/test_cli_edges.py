@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 import bundle.cli
 import verify.cli
-from tests.cli.shipped import GOOD, call
+from tests.cli.shipped import GOOD, ROOT, call
 from verify.cli import guard
 from verify.cli.opening import device_key
 from verify.cli.output import write_stdout
@@ -106,3 +107,46 @@ def test_verify_report_in_a_wrong_place_leaves_no_draft_of_the_other_output(
 
 def test_device_key_of_what_is_no_chain_says_why() -> None:
     assert device_key(b"nothing").startswith("not a device chain: ")
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("extra", "code"), [((), 0), (("--as-of", "2050-01-01T00:00:00Z"), 1)])
+def test_closed_streams_leave_the_exit_code_as_it_is(
+    closed: str, extra: tuple[str, ...], code: int
+) -> None:
+    entry = "from verify.cli import main; main()"
+    words = [sys.executable, "-c", entry, *GOOD, *extra]
+    said = subprocess.run(
+        ["bash", "-c", f'exec "$@" {closed}', "bash", *words],
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+        timeout=120,
+    )
+    assert (said.returncode, said.stdout, said.stderr) == (code, b"", b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_told_and_is_no_fault_of_the_program() -> None:
+    with Path("/dev/full").open("wb") as full:
+        said = subprocess.run(
+            [sys.executable, "-c", "from verify.cli import main; main()", *GOOD],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            cwd=ROOT,
+            timeout=120,
+        )
+    assert said.returncode == 2
+    assert b"standard output cannot be written: No space left" in said.stderr
+    assert b"fault of the program" not in said.stderr
+
+
+@pytest.mark.parametrize("option", ["--out", "--report"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_report_that_cannot_be_written_is_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], option: str
+) -> None:
+    said = call(monkeypatch, capfd, *GOOD, option, "/dev/full")
+    assert (said.code, said.out) == (2, "")
+    assert "cannot write /dev/full: No space left" in said.err

@@ -42,14 +42,21 @@ class Draft:
             raise UsageError(message) from error
 
     def commit(self, data: bytes) -> None:
-        """Write ``data``; for a regular file, force it to the disk and rename it into place."""
-        with self._file:
-            self._file.write(data)
-            self._file.flush()
+        """Write ``data``; for a regular file, force it to the disk and rename it into place.
+
+        Raises UsageError where the disk is full or the like; then a regular file is as it was.
+        """
+        try:
+            with self._file:
+                self._file.write(data)
+                self._file.flush()
+                if self._draft is not None:
+                    os.fsync(self._file.fileno())
             if self._draft is not None:
-                os.fsync(self._file.fileno())
-        if self._draft is not None:
-            self._draft.replace(self._target)
+                self._draft.replace(self._target)
+        except OSError as error:
+            message = f"cannot write {self._target}: {error.strerror or error}"
+            raise UsageError(message) from error
 
     def discard(self) -> None:
         """Remove the draft if it is still there."""

@@ -65,7 +65,8 @@ def read_file(path: str, limit: int, kind: InputKind) -> bytes:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             what = _NAMES.get(stat.S_IFMT(status.st_mode), "not a regular file")
-            message = f"{path} is {what}; a {kind} is a regular file"
+            wanted = "trust file or key" if kind == "trust" else kind
+            message = f"{path} is {what}; a {wanted} is a regular file"
             raise UsageError(message)
         data = b"" if status.st_size > limit else read_bounded(descriptor, limit)
     except OSError as error:

@@ -43,7 +43,10 @@ def say(*lines: str) -> None:
 
 
 def write_stdout(data: bytes) -> None:
-    """Write all of ``data`` to standard output; a reader that went away is no fault of ours."""
+    """Write all of ``data`` to standard output; a reader that went away is no fault of ours.
+
+    Raises UsageError where it cannot be written, such as on a full disk.
+    """
     try:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
@@ -52,6 +55,12 @@ def write_stdout(data: bytes) -> None:
         from verify.cli.guard import reader_gone  # noqa: PLC0415  (rare)
 
         reader_gone()
+    except OSError as error:
+        from verify.cli.guard import reader_gone  # noqa: PLC0415  (rare)
+
+        reader_gone()
+        message = f"standard output cannot be written: {error.strerror or error}"
+        raise UsageError(message) from error
 
 
 class Outputs:

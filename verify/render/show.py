@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+from verify.engine.errors import FormatError
 from verify.engine.outcome import shown
 from verify.engine.report import timestamp
 from verify.engine.value import value
@@ -25,6 +26,7 @@ from verify.wire.model import (
     Origin,
     Statement,
 )
+from verify.wire.strict_json import parse_evidence
 
 BANNER: Final = "Claims of the signer, as the file states them. Nothing below was verified."
 VERDICT_MEMBERS: Final = ("valid", "verification", "verified", "server_verification")
@@ -137,8 +139,9 @@ def _members(body: bytes) -> Mapping[str, object]:
     if len(body) > _JSON_LIMIT:
         return {}
     try:
+        parse_evidence(body)  # bounds the depth; the values below are only ever printed
         found = json.loads(body)
-    except (ValueError, RecursionError):
+    except (FormatError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -199,8 +202,9 @@ def _absent(artifact: Artifact, evidence: Evidence) -> str:
 
 def _signature_of_headers(body: bytes) -> Mapping[str, object]:
     try:
+        parse_evidence(body)
         pairs = json.loads(body)
-    except (ValueError, RecursionError):
+    except (FormatError, ValueError):
         return {}
     found: dict[str, object] = {}
     for pair in pairs if isinstance(pairs, list) else ():
