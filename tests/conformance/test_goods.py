@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from bundle.seal import assemble_file
+from fixtures import hardware, intel_cases, intel_pki, nvidia_spdm
 from fixtures.build import HERE, good_cases
 from fixtures.registry import Case
+from fixtures.sessions import CAPTURER, gpus
 from fixtures.verification import answer
 from verify.engine.outcome import Status
 
@@ -67,33 +70,52 @@ def test_every_check_passes_in_some_good_bundle_or_is_out_of_this_version() -> N
 
 
 NEVER_IN_A_GOOD_BUNDLE = {
-    check_id
-    for check_id in (
-        "snp.report.format",
-        "snp.certificates.format",
-        "snp.certificates.chain",
-        "snp.certificates.validity",
-        "snp.certificates.revocation",
-        "snp.signer.match",
-        "snp.report.signature",
-        "snp.tcb.order",
-        "snp.tcb.minimum",
-        "snp.guest.policy",
-        "snp.platform.policy",
-        "snp.reference.identity",
-        "azure.hcl",
-        "azure.tpm",
-        "nitro.document",
-        "nitro.chain",
-        "nitro.pcr",
-        "sigstore.release",
-        "image.digest",
-        "binding.gpu_evidence",
-        "receipt.signature",
-        "legacy.nanogpt_pins",
-        "tdx.second_engine",
-        "ccel.replay",
-        "gpu.topology",
-    )
+    "snp.report.format",
+    "snp.certificates.format",
+    "snp.certificates.chain",
+    "snp.certificates.validity",
+    "snp.certificates.revocation",
+    "snp.signer.match",
+    "snp.report.signature",
+    "snp.tcb.order",
+    "snp.tcb.minimum",
+    "snp.guest.policy",
+    "snp.platform.policy",
+    "snp.reference.identity",
+    "azure.hcl",
+    "azure.tpm",
+    "nitro.document",
+    "nitro.chain",
+    "nitro.pcr",
+    "sigstore.release",
+    "image.digest",
+    "binding.gpu_evidence",
+    "receipt.signature",
+    "legacy.nanogpt_pins",
+    "tdx.second_engine",
+    "ccel.replay",
+    "gpu.topology",
 }
 """Judged by vectors alone (SNP, CCEL, topology), informational, or not judged by this version."""
+
+
+def test_hardware_evidence_of_an_excluded_kind_is_never_beside_verified() -> None:
+    frozen = hardware.frozen(
+        [intel_cases.shot(intel_pki.BASE)],
+        hardware.Devices(
+            gpus=tuple(
+                (nvidia_spdm.report(device, hardware.session_nonce()), device.chain_pem())
+                for device in gpus(1)
+            )
+        ),
+    )
+    case = GOOD["hardware-tdx"]
+    found = answer(
+        Case(
+            bundle=assemble_file(frozen, [CAPTURER]),
+            policy=case.policy,
+            trust=case.trust,
+        )
+    )
+    assert found.verdict == "INCOMPLETE"
+    assert found.checks["evidence.inventory"] == ("BLOCKED", "evidence.not_judged")

@@ -150,3 +150,23 @@ def test_excluded_subject_that_is_only_listed_is_incomplete(subject: str) -> Non
     found = row(report, "evidence.inventory")
     assert "evidence.not_judged" in {str(finding.reason) for finding in found.findings}
     assert report.verdict.value == ("REJECTED" if subject in FROM_ANSWERS else "INCOMPLETE")
+
+
+def test_allowed_finding_is_listed_beside_the_verdict() -> None:
+    """A debug guest accepted by name is VERIFIED, and the report says what was forgiven."""
+
+    def change(document: policies.Document) -> None:
+        name = "tdx.policy.td_debug"
+        document["tdx"]["allow_findings"] = [{"finding": name, "because": BECAUSE}]
+        document["tdx"]["fields"]["td_attributes"] = {"rule": "ignore", "because": BECAUSE}
+
+    case = intel.case(intel_cases.FINDINGS["tdx.policy.td_debug"]())
+    document = policies.hardware_document(gpu=False)
+    change(document)
+    report = judged(replace(case, policy=policies.written(document)))
+    assert isinstance(report, Report)
+    assert report.verdict.value == "VERIFIED"
+    found = [waived for waived in report.waived if waived.kind == "finding"]
+    assert [(one.check, one.underlying, one.because) for one in found] == [
+        ("tdx.attributes", "tdx.policy.td_debug", BECAUSE)
+    ]

@@ -23,7 +23,6 @@ PROXY = GPU | {"binding.document", "binding.tls_channel", "content.request"}
 NO_ANSWER = {
     "exchange.recorded",
     "shape.recognised",
-    "evidence.inventory",
     "freshness.nonce_in_quote",
     "binding.document",
     "binding.report_data",

@@ -298,7 +298,12 @@ def test_policy_field_of_a_release_needs_judged_provenance(document):
     document["tdx"]["fields"]["mr_owner"] = {"rule": "release"}
     assert "provenance is excluded" in refused(document).what
     document["subjects"]["provenance"] = {"mode": "required"}
-    document["provenance"] = {"repositories": ["a/b"], "workflows": "any", "tags": ["v1"], "predicate_types": []}
+    document["provenance"] = {
+        "repositories": ["a/b"],
+        "workflows": "any",
+        "tags": ["v1"],
+        "predicate_types": [],
+    }
     assert read_policy(document, "0" * 64).provenance is not None
     document["waive"].append({"check": "sigstore.release", "because": "no"})
     assert "waived" in refused(document).what

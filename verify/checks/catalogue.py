@@ -238,7 +238,8 @@ CATALOGUE: Final[Catalogue[Inputs]] = Catalogue(
                 "subject; counts fit?"
             ),
             spec="providers.md; verification.md 2.2",
-            needs=("shape.recognised",),
+            needs=("blobs.derived",),
+            soft_needs=("shape.recognised",),
             proves="no quote or device hidden or unjudged",
             does_not_prove="provider sent all it has",
             reasons=session.EVIDENCE_INVENTORY_REASONS,
@@ -983,7 +984,7 @@ CATALOGUE: Final[Catalogue[Inputs]] = Catalogue(
             title="Published slices equal? (never counts)",
             spec="verification.md 5.4",
             soft_needs=("tdx.quote.signature", "gpu.report.signature"),
-            proves="§5.4",
+            proves="which bytes those slices really are, and whether they match",
             does_not_prove="identity of any enclave or signer",
             reasons=legacy.NANOGPT_PINS_REASONS,
             run=legacy.nanogpt_pins,
