@@ -223,13 +223,13 @@ def _allowed(policy: Policy, outcomes: Outcomes) -> tuple[AllowedFinding, ...]:
     rules = policy.tdx
     if rules is None or outcomes["tdx.attributes"].status is not Status.PASS:
         return ()
-    matched = set(outcomes["tdx.attributes"].matched)
+    matched = outcomes["tdx.attributes"].matched
     return tuple(
         AllowedFinding(
             check="tdx.attributes", subject="tdx", finding=entry.finding, because=entry.because
         )
         for entry in rules.allow_findings
-        if entry.finding in matched
+        if any(item.endswith(f": {entry.finding} allowed") for item in matched)
     )
 
 

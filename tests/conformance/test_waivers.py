@@ -11,10 +11,11 @@ from functools import cache
 
 import pytest
 
-from fixtures import goods
+from fixtures import goods, intel_cases, policies
 from fixtures.build import all_vectors
 from fixtures.registry import Case, Vector
 from fixtures.resealed import listed
+from fixtures.vectors import intel
 from tests.conformance.judging import judged, policy_of
 from verify.checks.catalogue import CATALOGUE
 from verify.checks.subjects import ALWAYS, ROLES
@@ -154,19 +155,14 @@ def test_excluded_subject_that_is_only_listed_is_incomplete(subject: str) -> Non
 
 def test_allowed_finding_is_listed_beside_the_verdict() -> None:
     """A debug guest accepted by name is VERIFIED, and the report says what was forgiven."""
-
-    def change(document: policies.Document) -> None:
-        name = "tdx.policy.td_debug"
-        document["tdx"]["allow_findings"] = [{"finding": name, "because": BECAUSE}]
-        document["tdx"]["fields"]["td_attributes"] = {"rule": "ignore", "because": BECAUSE}
-
-    case = intel.case(intel_cases.FINDINGS["tdx.policy.td_debug"]())
+    name = "tdx.policy.td_debug"
     document = policies.hardware_document(gpu=False)
-    change(document)
-    report = judged(replace(case, policy=policies.written(document)))
-    assert isinstance(report, Report)
+    document["tdx"]["allow_findings"] = [{"finding": name, "because": BECAUSE}]
+    document["tdx"]["fields"]["td_attributes"] = {"rule": "ignore", "because": BECAUSE}
+    debugged = intel.case(intel_cases.FINDINGS[name]())
+    report = judged(replace(debugged, policy=policies.written(document)))
     assert report.verdict.value == "VERIFIED"
-    found = [waived for waived in report.waived if waived.kind == "finding"]
-    assert [(one.check, one.underlying, one.because) for one in found] == [
-        ("tdx.attributes", "tdx.policy.td_debug", BECAUSE)
+    listed_ones = [waived for waived in report.waived if waived.kind == "finding"]
+    assert [(one.check, one.underlying, one.because) for one in listed_ones] == [
+        ("tdx.attributes", name, BECAUSE)
     ]
