@@ -1,4 +1,4 @@
-"""Rows whose evidence this version does not judge: vTPM and Nitro.
+"""Rows whose evidence this version does not judge: vTPM.
 
 They answer honestly: `evidence.absent` where the bundle lists none, `evidence.unsupported` where it
 does. Neither ever passes.
