@@ -193,7 +193,7 @@ def import_recording(  # noqa: PLR0917  (typer makes options of arguments)
     \b
     Examples:
       {program} nras chat.evidence.json --key k/signer.key --out chat-nras.evidence.json
-      {program} nras chat.evidence.json --key k/signer.key --out n.json --claims 3.0 --yes \\
+      {program} nras chat.evidence.json --key k/signer.key --out n.json --claims 3.0 --yes \
           --api-key-env NVIDIA_API_KEY --policy policy.yaml --signer k/signer.pub
     """,
         PROGRAM,

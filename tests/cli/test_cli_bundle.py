@@ -217,3 +217,19 @@ def test_a_private_key_of_the_wrong_size_is_no_trust_file(
     assert (said.code, said.out) == (2, "")
     assert "no private key" in said.err
     assert "trust" not in said.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "verify", "show", "explain", "catalogue", "schema", "trust show", "keygen", "import", "nras",
+        "pack", "unpack", "demo", "policy init", "policy check",
+    ],
+)  # fmt: skip
+def test_help_shows_each_example_on_a_line_of_its_own(teebundle: Teebundle, words: str) -> None:
+    said = teebundle(*words.split(), "--help")
+    assert (said.code, said.err) == (0, "")
+    assert "\\b" not in said.out
+    examples = [line for line in said.out.splitlines() if f"teebundle {words}" in line]
+    assert any(line.startswith(f"    teebundle {words}") for line in examples)
+    assert all(line.count("teebundle ") == 1 for line in examples)

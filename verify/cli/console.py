@@ -90,7 +90,7 @@ def show(
     )
 
 
-def explain(
+def explain(  # noqa: PLR0917  (typer makes options of arguments)
     check: Annotated[
         str | None, typer.Argument(metavar="CHECK", help="Check id, e.g. gpu.nonce.")
     ] = None,
@@ -197,8 +197,11 @@ def add_reading_commands(app: typer.Typer, program: str) -> None:
 
 
 def help_of(docstring: str | None, program: str) -> str:
-    """Return the help text of a command: its docstring with the program's name filled in."""
-    return (docstring or "").replace("{program}", program)
+    r"""Return the help text of a command: its docstring with the program's name filled in.
+
+    A line ``\b`` keeps the lines after it apart; raw docstrings hold it as two characters.
+    """
+    return (docstring or "").replace("{program}", program).replace("\\b\n", "\b\n")
 
 
 app = new_app("Offline verifier of evidence bundles: no network, no clock but --as-of, no account.")
