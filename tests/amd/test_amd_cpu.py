@@ -39,7 +39,7 @@ def cpu_facts(role: str, reports: VerifiedSnpReports) -> Facts:
         states={"report-1": ArtifactState.PRESENT},
     )
     facts = {"blobs.derived": evidence, "snp.report.signature": reports}
-    return Facts(facts, frozenset({*facts, "tdx.quote.signature"}))
+    return Facts(facts, frozenset({*facts, "tdx.quote.signature", "nitro.chain"}))
 
 
 def test_amd_verified_report_is_an_authenticated_cpu_item():

@@ -294,7 +294,7 @@ def ask(
     )
     evidence = session.evidence()
     known = {"blobs.derived": evidence, "blobs.digests": evidence, **(facts or {})}
-    declared = frozenset((*known, "signature.recovery", "receipt.signature"))
+    declared = frozenset((*known, "signature.recovery", "receipt.signature", "nitro.chain"))
     outcome = cast("Outcome[Any]", check(inputs, Facts(known, declared)))
     declared_reasons = REASONS.get(check)
     if declared_reasons is not None:

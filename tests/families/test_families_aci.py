@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from copy import deepcopy
 from datetime import UTC, datetime
+from decimal import Decimal
 from hashlib import sha256
 
 import pytest
@@ -161,7 +162,7 @@ def receipt(change=None):
 def test_receipt_with_unknown_events_and_members_reads_the_same():
     def change(found):
         found["event_log"].insert(1, {"type": "cache.missed"})
-        found["extra"] = {"score": 0.5}
+        found["extra"] = {"score": Decimal("0.5")}
 
     assert aci.read_receipt(receipt(change)).request_hash == (
         aci.read_receipt(receipt()).request_hash
