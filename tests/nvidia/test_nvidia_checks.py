@@ -550,6 +550,19 @@ def test_nonce_follows_the_verified_quote_of_its_report() -> None:
     assert made.codes("gpu.nonce") == []
 
 
+def test_nonce_declared_for_the_device_never_replaces_the_one_the_quote_binds() -> None:
+    """A fresh device beside an older quote: a shared nonce is all that would tie them together."""
+    made, device = derived()
+    answered(made, device, bytes(63) + b"\x02")
+    made.foreign = True
+    made.bind("nonce-in-evidence", nonce=made.nonce(sim.NONCE), evidence=device)
+    assert made.codes("gpu.nonce") == [R.GPU_NONCE_MISMATCH]
+    made, device = derived()
+    answered(made, device, bytes(32) + sim.NONCE)
+    made.bind("nonce-in-evidence", nonce=made.nonce(sim.NONCE), evidence=device)
+    assert made.codes("gpu.nonce") == []
+
+
 def test_nonce_of_the_quote_must_be_the_sessions_unless_foreign_ones_are_allowed() -> None:
     other = bytes(31) + b"\x02"
     made, device = derived(other)
@@ -1261,10 +1274,10 @@ def test_device_declared_to_share_the_nonce_of_a_quote_must() -> None:
     (quote,) = made.facts["cpu.authentic"].reports  # type: ignore[attr-defined]
     made.bind("devices-share-nonce", devices=(device,), evidence=quote)
     made.bind("nonce-in-evidence", nonce=made.nonce(sim.NONCE), evidence=device)
-    assert made.codes("gpu.nonce") == [R.GPU_NONCE_MISMATCH]
+    assert made.codes("gpu.nonce") == [R.GPU_NONCE_MISMATCH] * 2
     made.bindings.pop(0)
     made.bind("devices-share-nonce", devices=(device,), evidence="another quote")
-    assert made.codes("gpu.nonce") == []
+    assert made.codes("gpu.nonce") == [R.GPU_NONCE_MISMATCH]  # its own report's quote decides
 
 
 def test_ocsp_pairs_without_exchanges_belong_together_in_order() -> None:

@@ -385,10 +385,10 @@ def _padded(nonce: bytes) -> bytes:
 def expected_nonces(inputs: Inputs, facts: Facts) -> Mapping[str, tuple[bytes, ...]]:
     """Return device id -> every value that the device's nonce must equal.
 
-    From a declared pair of nonce and device; else from the verified quote of the same report object
-    (the family says which bytes of report_data), and then also from the session's nonce declared
-    for that quote, unless the policy lets evidence carry a nonce that is not ours and the rule of
-    the family copies it. Source: nvidia.md 6; providers.md 3.4.
+    From a declared pair of nonce and device, and from the verified quote of the same report object
+    (the family says which bytes of report_data). Where no pair is declared, also from the session's
+    nonce declared for that quote, unless the policy lets evidence carry a nonce that is not ours
+    and the rule of the family copies it. Source: nvidia.md 6; providers.md 3.4.
     """
     evidence = facts.get("blobs.derived", Evidence)
     statement = evidence.statement
@@ -409,7 +409,10 @@ def expected_nonces(inputs: Inputs, facts: Facts) -> Mapping[str, tuple[bytes, .
     for device, rule in _rules_of_devices(evidence, answers).items():
         quote = quotes.reports.get(rule.quote)
         bound = None if quote is None else rule.bound(quote.report_data)
-        if bound is None or device in chosen:
+        if bound is None:
+            continue
+        if device in chosen:  # a declared nonce never stands in for the one the quote binds
+            found[device] = (chosen[device], bound)
             continue
         copied = rule.copies_session and not foreign and rule.quote in chosen
         found[device] = (bound, chosen[rule.quote]) if copied else (bound,)
