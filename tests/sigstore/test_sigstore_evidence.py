@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -18,7 +19,7 @@ from fixtures.sigstore_sim import PREDICATE
 from verify.api import verify_bundle
 from verify.engine.asof import AsOf
 from verify.engine.errors import FormatError, Refused
-from verify.policy.loader import load_policy
+from verify.policy.loader import default_bytes, load_policy
 from verify.policy.model import ProvenanceRules
 from verify.sigstore.bundle import read_answer, read_digest_file
 from verify.sigstore.release import judge_release
@@ -100,18 +101,32 @@ def test_genuine_release_with_one_bit_changed_is_refused(answer, digest, part):
         assert error.value.reason is not None
 
 
-def test_genuine_router_session_is_verified_under_a_policy_made_for_it(folder):
+PEM = b"-----BEGIN PUBLIC KEY-----\n" + base64.b64encode(CAPTURER.spki())
+TRUST = TrustStore.build(signers=[read_signer(PEM + b"\n-----END PUBLIC KEY-----\n")])
+
+
+def sealed(recording):
     made = draft(
-        read_recording(folder),
+        recording,
         signer=key_id(CAPTURER.spki()),
         statement_id="urn:uuid:00000000-0000-4000-8000-000000000058",
         salt=lambda name: seed(f"salt {name}"),
         operator="test",
     )
-    bundle = seal(made.assembly.freeze(made.claims), [CAPTURER])
-    pem = b"-----BEGIN PUBLIC KEY-----\n" + base64.b64encode(CAPTURER.spki())
-    trust = TrustStore.build(signers=[read_signer(pem + b"\n-----END PUBLIC KEY-----\n")])
-    found = draft_policy("tinfoil-v3-snp", bundle, trust)
+    return seal(made.assembly.freeze(made.claims), [CAPTURER])
+
+
+def without(recording, *parts):
+    kept = tuple(
+        one for one in recording.exchanges if not any(part in one.recorded.url for part in parts)
+    )
+    assert len(kept) < len(recording.exchanges)
+    return replace(recording, exchanges=kept)
+
+
+def test_genuine_router_session_is_verified_under_a_policy_made_for_it(folder):
+    bundle = sealed(read_recording(folder))
+    found = draft_policy("tinfoil-v3-snp", bundle, TRUST)
     assert found.open == ()
     policy = load_policy(found.data)
     assert policy.provenance is not None
@@ -119,7 +134,31 @@ def test_genuine_router_session_is_verified_under_a_policy_made_for_it(folder):
     assert policy.snp.minimum_tcb == {
         "genoa": {"bootloader": 10, "tee": 0, "snp": 23, "microcode": 84}
     }
-    report = verify_bundle(bundle, policy=policy, trust=trust, as_of=AsOf.capture())
+    report = verify_bundle(bundle, policy=policy, trust=TRUST, as_of=AsOf.capture())
     assert report.verdict.value == "VERIFIED"
     row = next(one for one in report.checks if one.id == "reference.measurements")
     assert list(row.matched) == ["tinfoilsh/confidential-model-router v0.0.110"]
+
+
+def test_default_alone_ends_incomplete_for_want_of_a_floor_and_a_signer(folder):
+    bundle = sealed(read_recording(folder))
+    policy = load_policy(default_bytes("tinfoil-v3-snp"))
+    report = verify_bundle(bundle, policy=policy, trust=TRUST, as_of=AsOf.capture())
+    assert report.verdict.value != "VERIFIED"
+
+
+def test_router_session_without_its_statement_is_not_verified(folder):
+    bundle = sealed(without(read_recording(folder), "/attestations/"))
+    found = draft_policy("tinfoil-v3-snp", bundle, TRUST)
+    assert ("sigstore.release", "BLOCKED", "sigstore.bundle.missing") in found.open
+
+
+def test_router_session_without_any_release_is_pinned_by_its_measurement(folder):
+    bundle = sealed(without(read_recording(folder), "github"))
+    found = draft_policy("tinfoil-v3-snp", bundle, TRUST)
+    assert found.open == ()
+    policy = load_policy(found.data)
+    assert policy.provenance is None
+    assert len(policy.snp.fields["measurement"].values) == 1
+    report = verify_bundle(bundle, policy=policy, trust=TRUST, as_of=AsOf.capture())
+    assert report.verdict.value == "VERIFIED"

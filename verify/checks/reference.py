@@ -70,7 +70,7 @@ class Measured:
     sets: tuple[PinSet, ...]
     judged: tuple[str, ...]
     mismatch: Reason
-    releases: tuple[tuple[str, Mapping[str, bytes]], ...]
+    releases: tuple[tuple[str, Mapping[str, bytes]], ...] = ()
 
     def at(self, name: str) -> Pointer:
         """Point to a field."""
