@@ -675,14 +675,16 @@ def _inventory_without_answer(
     inputs: Inputs, statement: Statement, tally: Tally
 ) -> Outcome[Affirmed]:
     _unjudged(inputs, statement, tally)
-    _count_cpus(inputs, statement, tally)
     items = tuple(artifact.id for artifact in statement.of_role(*_EVIDENCE_ROLES))
-    if not items and tally.clean:
+    if statement.of_role(*_CPU_ROLES):
+        _count_cpus(inputs, statement, tally)
+    elif inputs.policy.counts.cpu_min or not items:
+        # none at all is a gap, not a contradiction: nobody said that there is one
         tally.find(
             Reason.EVIDENCE_ABSENT,
             Pointer(document="statement", path="/predicate/artifacts"),
-            what="no item of evidence is listed",
-            expected="at least one",
+            what="no item of CPU evidence is listed",
+            expected=f"at least {max(1, inputs.policy.counts.cpu_min)}",
         )
     return tally.outcome(Affirmed(items=items))
 
