@@ -4,7 +4,7 @@ Order is run order. A profile changes the policy, never this list. `needs` name 
 PASS; `soft_needs` must be PASS or NOT_APPLICABLE. A check may read the facts of its needs and of
 everything those rest on (a need that passed has passing needs of its own).
 
-Source: verification.md 3. Rows 42 to 46 and 58 are answered honestly as not judged by this version.
+Source: verification.md 3. Rows 42 and 43 are answered honestly as not judged by this version.
 """
 
 from __future__ import annotations
