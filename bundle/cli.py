@@ -156,7 +156,11 @@ def import_recording(  # noqa: PLR0917  (typer makes options of arguments)
     ] = False,
 ) -> None:
     """Seal a recorded session."""
-    from bundle.importing import Import, import_session  # noqa: PLC0415  (help does not need it)
+    from bundle.importing import (  # noqa: PLC0415  (help does not need it)
+        Import,
+        import_session,
+        next_step,
+    )
 
     place = attestation or recording
     if place is None or (attestation and recording):
@@ -171,12 +175,9 @@ def import_recording(  # noqa: PLR0917  (typer makes options of arguments)
         out=out,
         overwrite=overwrite,
     )
-    bundle_id, claimed = import_session(asked, key, passphrase_of(passphrase_env))
+    bundle_id, _ = import_session(asked, key, passphrase_of(passphrase_env))
     print_text(f"{bundle_id}\n")
-    say(
-        f"wrote {out}",
-        f"next: teebundle policy init --from {claimed} --bundle {out} -o policy.yaml",
-    )
+    say(f"wrote {out}", next_step(out))
 
 
 @app.command(

@@ -67,6 +67,18 @@ def bundle_id_of(data: bytes) -> str:
     return "sha256:" + sha256(pae(PAYLOAD_TYPE, payload)).hexdigest()
 
 
+def next_step(out: Path) -> str:
+    """Say how to go on with a bundle that was just written."""
+    from bundle.policy_init import fitting_defaults  # noqa: PLC0415  (only a good import pays)
+    from verify.api import open_unverified  # noqa: PLC0415  (the same)
+
+    statement = open_unverified(out.read_bytes()).evidence.statement
+    fitting = fitting_defaults(statement)
+    if not fitting:
+        return f"no shipped policy fits profile {statement.profile} and what the bundle holds"
+    return f"next: teebundle policy init --from {fitting[0]} --bundle {out} -o policy.yaml"
+
+
 def import_session(asked: Import, key: Path, passphrase: bytes | None) -> tuple[str, str]:
     """Seal the recording that was asked for; return id and profile of the bundle written.
 

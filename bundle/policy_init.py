@@ -33,7 +33,7 @@ from verify.engine.outcome import Outcome, Status, passed
 from verify.engine.run import run
 from verify.engine.value import replace, value
 from verify.policy.closed_yaml import parse_yaml
-from verify.policy.loader import default_bytes, load_policy
+from verify.policy.loader import default_bytes, default_names, load_policy
 from verify.policy.model import Fit, Policy, SnpRules, TdxRules, fit
 from verify.policy.subjects import NAMED, REPORT_FIELDS, SUBJECT_OF
 from verify.trust.store import TrustStore
@@ -137,6 +137,30 @@ class _Document:
             types = list(REPORT_FIELDS)
             document["tdx"] = {**document["tdx"], "accept_report_types": types, "fields": fields}
         return load_policy(policy_text(document))
+
+
+def _lets_in(document: Mapping[str, Json], held: Iterable[str]) -> bool:
+    return all(document["subjects"][subject]["mode"] != Mode.EXCLUDED for subject in held)
+
+
+def _hardware(statement: Statement) -> tuple[str, ...]:
+    """Return the kinds of CPU evidence a bundle holds, or ``gpu`` where it holds none."""
+    return tuple(s for s in ("tdx", "snp", "nitro") if listed(s, statement)) or ("gpu",)
+
+
+def fitting_defaults(statement: Statement) -> tuple[str, ...]:
+    """Return the shipped defaults for a bundle: of its profile, judging the hardware it holds.
+
+    The one that bears the name of the profile comes first, if it is among them.
+    """
+    held = _hardware(statement)
+    found = []
+    for name in default_names():
+        document = parse_yaml(default_bytes(name)).value
+        assert isinstance(document, dict)  # noqa: S101  (every shipped default is a map)
+        if document["profile"] == statement.profile and _lets_in(document, held):
+            found.append(name)
+    return tuple(sorted(found, key=lambda name: (name != statement.profile, name)))
 
 
 def _narrow_subjects(made: _Document, statement: Statement) -> None:
@@ -297,6 +321,14 @@ def _adapt(made: _Document, data: bytes, trust: TrustStore) -> None:
         message = (
             f"the bundle is of profile {statement.profile!r}, this default is for {wanted!r}: "
             f"take a default for {statement.profile!r}, or import again with --profile {wanted}"
+        )
+        raise UsageError(message)
+    held = _hardware(statement)
+    if not _lets_in(made.document, held):
+        others = ", ".join(fitting_defaults(statement)) or "none is shipped"
+        message = (
+            f"the bundle holds {' and '.join(held)} evidence, which this default excludes; "
+            f"defaults for it: {others}"
         )
         raise UsageError(message)
     made.put("/signers/accept", list(opened.signatures))

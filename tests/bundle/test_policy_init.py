@@ -11,7 +11,7 @@ from bundle.cli import run
 from bundle.importing import Import, import_session
 from bundle.keys import generate, write_pair
 from bundle.policy_check import check_policy
-from bundle.policy_init import draft_policy
+from bundle.policy_init import draft_policy, fitting_defaults
 from bundle.policy_text import FROM_BUNDLE, policy_text
 from bundle.seal import assemble_file
 from fixtures import goods, intel_pki
@@ -20,7 +20,7 @@ from fixtures.default_policies import document_of
 from fixtures.intel_cases import quote, shot
 from fixtures.policies import ADDED
 from fixtures.sessions import CAPTURER
-from verify.api import verify_bundle
+from verify.api import open_unverified, verify_bundle
 from verify.engine.asof import AsOf
 from verify.engine.check import Mode
 from verify.engine.errors import MalformedInput, UsageError
@@ -405,3 +405,41 @@ def test_json_is_no_policy_even_where_yaml_would_read_it():
     """JSON keys like ``$schema`` are outside the grammar of policies."""
     with pytest.raises(MalformedInput):
         check_policy(json.dumps({"$schema": 1}).encode())
+
+
+def test_defaults_that_fit_are_of_the_profile_and_judge_the_hardware_held(evidence_root, tmp_path):
+    write_pair(tmp_path, generate())
+    fitting = {}
+    for folder in (
+        "nanogpt_tee_gemma-3-27b-it_20260610_014905",
+        "tinfoil_v3_cloud_llama3-3-70b_20260629_021249",
+        "tinfoil_v3_direct_gemma4-31b_20260629_020805",
+    ):
+        out = tmp_path / f"{folder}.json"
+        place = str(evidence_root / "captures" / folder)
+        assert call(["import", place, "--key", str(tmp_path / "signer.key"), "-o", str(out)]) in (
+            0,
+            None,
+        )
+        statement = open_unverified(out.read_bytes()).evidence.statement
+        fitting[folder.split("_")[2]] = fitting_defaults(statement)
+    assert fitting["gemma-3-27b-it"][0] == "nanogpt"
+    assert fitting["cloud"] == ("tinfoil-v3-snp",)
+    assert fitting["direct"] == ("tinfoil-v3",)
+
+
+def test_init_from_a_default_that_excludes_the_hardware_names_those_that_do_not(
+    evidence_root, tmp_path, capsys
+):
+    write_pair(tmp_path, generate())
+    place = evidence_root / "captures" / "tinfoil_v3_cloud_llama3-3-70b_20260629_021249"
+    out = tmp_path / "n.json"
+    call(["import", str(place), "--key", str(tmp_path / "signer.key"), "-o", str(out)])
+    assert "policy init --from tinfoil-v3-snp" in capsys.readouterr().err
+    written = tmp_path / "p.yaml"
+    words = ["policy", "init", "--from", "tinfoil-v3", "--bundle", str(out), "-o", str(written)]
+    assert call(words) == 2
+    said = capsys.readouterr().err
+    assert "holds snp evidence, which this default excludes" in said
+    assert "tinfoil-v3-snp" in said
+    assert not written.exists()
