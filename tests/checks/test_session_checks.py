@@ -347,6 +347,18 @@ def test_an_answer_that_no_exchange_delivered_has_no_source():
     assert "evidence.source_unavailable" in codes(found)
 
 
+def test_an_answer_under_another_purpose_is_not_passed_over():
+    def relabel(predicate):
+        last = [e for e in predicate["exchanges"] if e["purpose"] == "attestation"][-1]
+        last["purpose"] = "other"
+        body = last["response"]["body"]
+        derived = {a["id"] for a in predicate["artifacts"] if a["origin"].get("artifact") == body}
+        predicate["artifacts"] = [a for a in predicate["artifacts"] if a["id"] not in derived]
+        predicate["bindings"] = []
+
+    only(inventory(relabel), Status.BLOCKED, "evidence.source_unavailable")
+
+
 def test_evidence_of_an_excluded_subject_is_not_judged():
     found = inventory(modes={"gpu": "excluded", "nitro": "excluded", "tdx": "required"})
     only(found, Status.BLOCKED, "evidence.not_judged")

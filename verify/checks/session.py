@@ -621,11 +621,13 @@ def evidence_inventory(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
     for artifact in statement.artifacts:
         if artifact.role == "provider.attestation" and answers.of(artifact.id) is None:
             exchange = statement.exchange_of_body(artifact.id)
-            if exchange is None:
+            # an attestation try that came to nothing is no evidence; under another purpose its
+            # answer would never be looked at
+            if exchange is None or exchange.purpose != "attestation":
                 tally.find(
                     Reason.EVIDENCE_SOURCE_UNAVAILABLE,
                     _at_artifact(artifact),
-                    what="an answer that no exchange of the bundle delivered",
+                    what="an answer that no attestation exchange of the bundle delivered",
                     got=artifact.id,
                     expected="an attestation exchange",
                 )
