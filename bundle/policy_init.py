@@ -30,6 +30,7 @@ from verify.engine.asof import AsOf
 from verify.engine.check import Catalogue, Check, Facts, Mode
 from verify.engine.errors import Refused, UsageError
 from verify.engine.outcome import Outcome, Status, passed
+from verify.engine.reason import Reason
 from verify.engine.run import run
 from verify.engine.value import replace, value
 from verify.policy.closed_yaml import parse_yaml
@@ -354,6 +355,34 @@ def _adapt(made: _Document, data: bytes, trust: TrustStore) -> None:
     attested = outcomes["gpu.report.signature"].fact
     if isinstance(attested, AttestedDevices) and attested.devices:
         _pin_devices(made, attested)
+        _waive_unrecorded(made, outcomes)
+
+
+_UNRECORDED: Final[Mapping[Reason, tuple[tuple[str, str], ...]]] = {
+    Reason.GPU_RIM_MISSING: (
+        ("gpu.rim", "no reference manifest of these versions is recorded in the bundle"),
+        ("gpu.measurement", "without reference manifests there is nothing to compare with"),
+    ),
+    Reason.GPU_REVOCATION_NOT_RECORDED: (
+        ("gpu.revocation", "the bundle records no revocation answers for every device issuer"),
+    ),
+}
+"""Gaps that a default leaves open because a capture can close them; a recording cannot any more."""
+
+
+def _waive_unrecorded(made: _Document, outcomes: Outcomes) -> None:
+    """Waive by name what the bundle's recorder did not record about its devices."""
+    waived = list(made.document["waive"])
+    names = {entry["check"] for entry in waived}
+    for check in ("gpu.rim", "gpu.revocation"):
+        reason = outcomes[check].reason
+        if outcomes[check].status is not Status.BLOCKED or reason is None:
+            continue
+        for name, because in _UNRECORDED.get(reason, ()):
+            if name not in names:
+                waived.append({"check": name, "because": because})
+    if len(waived) > len(names):
+        made.put("/waive", waived)
 
 
 # --- the command -----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from verify.policy.loader import (
 from verify.policy.model import AnyOf, AnyText, Ignore, Level
 from verify.policy.subjects import NAMED
 
-GPU = {"gpu.topology", "gpu.rim", "gpu.measurement", "gpu.revocation"}
+GPU = {"gpu.topology"}
 PROXY = GPU | {"binding.document", "binding.tls_channel", "content.request"}
 NO_ANSWER = {
     "exchange.recorded",
