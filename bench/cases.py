@@ -1,6 +1,6 @@
 """The bundles that are measured: deterministic, simulated, TEST ONLY.
 
-    python -m bench.cases DIR    write the eight-GPU case as files
+python -m bench.cases DIR    write the eight-GPU case as files
 """
 
 from __future__ import annotations

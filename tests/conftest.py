@@ -14,5 +14,7 @@ EVIDENCE = ROOT.parent / "shared" / "evidence"
 def evidence_root() -> Path:
     """Return the folder of real evidence; skip, counted and explained, where it is absent."""
     if not EVIDENCE.is_dir():
-        pytest.skip("real evidence is not beside this checkout (shared/evidence): nothing to compare")
+        pytest.skip(
+            "real evidence is not beside this checkout (shared/evidence): nothing to compare"
+        )
     return EVIDENCE
