@@ -33,6 +33,7 @@ from verify.checks.nras import ServiceAnswers
 from verify.engine.asof import AsOf
 from verify.engine.errors import FormatError, UsageError
 from verify.engine.outcome import Status
+from verify.engine.reason import Reason
 from verify.engine.report import Report
 from verify.engine.value import replace
 from verify.nvidia.nras import parse_answer, parse_key_set
@@ -157,6 +158,13 @@ def _groups(report: Report, asked: Submission) -> tuple[_Group, ...]:
 
     Raises UsageError where a device did not pass its own checks and the user does not insist.
     """
+    envelope = report.outcomes["envelope.signature"]
+    if envelope.reason is Reason.ENVELOPE_SIGNER_UNKNOWN:
+        message = (
+            "nothing was sent: nobody told whose bundle this is; name its signer with --signer or "
+            "--trust, or accept it in the policy"
+        )
+        raise UsageError(message)
     attested = report.outcomes["gpu.report.signature"].fact
     if not isinstance(attested, AttestedDevices):
         outcome = report.outcomes["gpu.report.signature"]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bundle.importing import load_key
 from bundle.keys import FileSigner
@@ -25,6 +26,7 @@ from bundle.nras import (
     submit,
 )
 from bundle.seal import refuse_input, write_new
+from bundle.transport import demand_secure
 from verify.api import verify_bundle
 from verify.cli.arguments import VerifyArguments, as_of, parse, wants_json
 from verify.cli.files import BUNDLE_LIMIT, POLICY_LIMIT, TRUST_LIMIT, read_file
@@ -74,21 +76,44 @@ def _agreed(asked: Asked) -> bool:
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
+def service_address(url: str) -> str:
+    """Return the address of a service, if it is a plain one. Raises UsageError, not repeating it.
+
+    User, query and fragment are where credentials stand; an address goes into records and messages.
+    """
+    try:
+        parts = urlsplit(url)
+        plain = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        plain = False
+    if not plain or not url.isascii() or not url.isprintable() or set(url) & set(" @?#\\"):
+        message = (
+            "--service takes an address such as https://host/path, without user, query or fragment"
+        )
+        raise UsageError(message)
+    demand_secure(url)
+    return url
+
+
 def _submission(asked: Asked) -> Submission:
     if asked.claims not in CLAIMS:
         message = f"--claims takes 2.0 or 3.0, not {asked.claims!r}"
         raise UsageError(message)
+    service = SERVICE if asked.service is None else service_address(asked.service)
     api_key = None
     if asked.api_key_env is not None:
         api_key = os.environ.get(asked.api_key_env)
         if not api_key:
             message = f"the environment variable {asked.api_key_env} holds no API key"
             raise UsageError(message)
+        if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+            message = f"what {asked.api_key_env} holds is no API key: blanks or no plain ASCII"
+            raise UsageError(message)
     if not _agreed(asked):
         message = "nothing was sent: agree to the notice with --yes"
         raise UsageError(message)
     return Submission(
-        service=asked.service or SERVICE,
+        service=service,
         claims=asked.claims,
         api_key=api_key,
         consent=True,

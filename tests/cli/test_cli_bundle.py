@@ -233,3 +233,52 @@ def test_help_shows_each_example_on_a_line_of_its_own(teebundle: Teebundle, word
     examples = [line for line in said.out.splitlines() if f"teebundle {words}" in line]
     assert any(line.startswith(f"    teebundle {words}") for line in examples)
     assert all(line.count("teebundle ") == 1 for line in examples)
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        "https://user:hidden@127.0.0.1:1/",
+        "https://127.0.0.1:1/?api_key=hidden",
+        "https://127.0.0.1:1/#hidden",
+        "https://127.0.0.1:1/\nhidden",
+        "https://127.0.0.1:99999/hidden",
+        "https://[hidden",
+        "hidden",
+        "",
+    ],
+)
+def test_nras_service_that_is_no_plain_address_is_refused_and_not_repeated(
+    teebundle: Teebundle, tmp_path: Path, service: str
+) -> None:
+    teebundle("keygen", "--out", tmp_path)
+    words = ("nras", BUNDLE, "--key", tmp_path / "signer.key", "--yes", "--again")
+    said = teebundle(*words, "--out", tmp_path / "n.json", "--service", service)
+    assert (said.code, said.out) == (2, "")
+    assert "--service takes an address" in said.err
+    assert "hidden" not in said.err
+    assert "fault of the program" not in said.err
+
+
+@pytest.mark.parametrize("key", ["hidden\n", "hidd\u00e9n", "hidden part"])
+def test_nras_api_key_that_no_header_can_carry_is_refused_and_not_repeated(
+    teebundle: Teebundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("AN_API_KEY", key)
+    teebundle("keygen", "--out", tmp_path)
+    words = ("nras", BUNDLE, "--key", tmp_path / "signer.key", "--yes", "--again")
+    said = teebundle(*words, "--out", tmp_path / "n.json", "--api-key-env", "AN_API_KEY")
+    assert (said.code, said.out) == (2, "")
+    assert "what AN_API_KEY holds is no API key" in said.err
+    assert "hidd" not in said.err
+
+
+def test_nras_of_a_strangers_bundle_asks_for_its_signer(
+    teebundle: Teebundle, tmp_path: Path
+) -> None:
+    teebundle("keygen", "--out", tmp_path)
+    words = ("nras", BUNDLE, "--key", tmp_path / "signer.key", "--yes", "--again")
+    said = teebundle(*words, "--out", tmp_path / "n.json", "--service", "http://127.0.0.1:1")
+    assert (said.code, said.out) == (2, "")
+    assert "name its signer with --signer" in said.err
+    assert not (tmp_path / "n.json").exists()
