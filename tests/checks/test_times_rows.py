@@ -509,7 +509,8 @@ def test_timestamp_of_nobody_named_is_not_even_parsed(bundle, policy):
 # --- signers ---------------------------------------------------------------------------------
 
 
-def standing(bundle, policy, *, upper=None, at=NOON, trusted=None):
+def standing(bundle, policy, *, upper=None, at=NOON, trusted=None, own=None):
+    mine = {} if upper is None else {s.keyid: upper for s in payload(bundle).signers}
     return times.signer_standing(
         inputs(policy, bundle=bundle, trusted=trusted),
         facts(
@@ -517,7 +518,10 @@ def standing(bundle, policy, *, upper=None, at=NOON, trusted=None):
             time__as_of=AsOfInstant(
                 instant=at, source=AsOfSource.EXPLICIT, claimed_start=at, claimed_end=at
             ),
-            time__timestamp=ProvenTimes(bounds=() if upper is None else (bound(upper),)),
+            time__timestamp=ProvenTimes(
+                bounds=() if upper is None else (bound(upper),),
+                own=mine if own is None else own,
+            ),
             time__log=ProvenTimes(),
         ),
     )
@@ -614,6 +618,16 @@ def test_signer_lost_after_the_proven_time_is_a_note(bundle, policy):
     lost = {"status": "compromised", "since": "2026-06-10T12:00:00.001Z"}
     found = standing(bundle, policy, upper=NOON, trusted=trust(test_capture_2026=lost))
     assert [note.reason for note in found.notes] == [Reason.SIGNER_COMPROMISED_LATER]
+
+
+def test_signer_lost_later_counts_only_by_a_proof_over_its_own_signature(bundle, policy):
+    """Another's time stamp says nothing of when the thief of this key signed beside it."""
+    lost = {"status": "compromised", "since": "2026-06-10T12:00:00.001Z"}
+    (signer,) = payload(bundle).signers
+    for own in ({}, {"sha256:another": NOON}, {signer.keyid: NOON + SECOND}):
+        believed = trust(test_capture_2026=lost)
+        found = standing(bundle, policy, upper=NOON, trusted=believed, own=own)
+        assert found.reason is Reason.SIGNER_COMPROMISED
 
 
 def test_signer_whose_trust_entry_is_gone_is_not_in_force(bundle, policy):

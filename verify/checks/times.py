@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from verify.checks.inputs import Inputs
@@ -78,9 +79,14 @@ def as_of(inputs: Inputs, facts: Facts) -> Outcome[AsOfInstant]:
 
 @value
 class ProvenTimes:
-    """Fact of `time.timestamp` and `time.log`: instants by which the bundle signature existed."""
+    """Fact of `time.timestamp` and `time.log`: instants by which the bundle signature existed.
+
+    ``own``: key id to the earliest instant proven for that key's signature: each proves nothing
+    about the others.
+    """
 
     bounds: tuple[Bound, ...] = ()
+    own: Mapping[str, datetime] = MappingProxyType({})
 
 
 @value
@@ -220,6 +226,7 @@ def timestamp(inputs: Inputs, facts: Facts) -> Outcome[ProvenTimes]:
         for anchor in _accepted(inputs, Purpose.TSA, inputs.policy.time.accept_tsa)
     )
     bounds: list[Bound] = []
+    own: dict[str, datetime] = {}
     for signer, entry, index in proofs:
         pointer = Pointer(document="bundle", path=f"/material/{entry}/rfc3161/{index}")
         named = None
@@ -232,11 +239,13 @@ def timestamp(inputs: Inputs, facts: Facts) -> Outcome[ProvenTimes]:
             named = _authority(token, authorities)
             if named is not None:
                 bound = _judge_token(token, named, signer.signature, pointer, tally)
-                bounds += () if bound is None else (bound,)
+                if bound is not None:
+                    bounds.append(bound)
+                    own[signer.keyid] = min(bound.instant, own.get(signer.keyid, bound.instant))
         if named is None:
             text = "a time stamp of an authority that the policy does not name proves nothing here"
             tally.note(Reason.TIMESTAMP_AUTHORITY_UNKNOWN, text, pointer)
-    return tally.outcome(ProvenTimes(bounds=tuple(bounds)))
+    return tally.outcome(ProvenTimes(bounds=tuple(bounds), own=own))
 
 
 # --- row 11 ----------------------------------------------------------------------------------
@@ -360,6 +369,7 @@ def log(inputs: Inputs, facts: Facts) -> Outcome[ProvenTimes]:
     payload = facts.get("envelope.signature", VerifiedPayload)
     logs = _keys(_accepted(inputs, Purpose.TLOG, inputs.policy.time.accept_logs))
     bounds: list[Bound] = []
+    own: dict[str, datetime] = {}
     unknown = "a proof of a log that the policy does not name proves nothing here"
     for signer, entry, index in proofs:
         pointer = Pointer(document="bundle", path=f"/material/{entry}/tlogProofs/{index}")
@@ -393,8 +403,10 @@ def log(inputs: Inputs, facts: Facts) -> Outcome[ProvenTimes]:
             continue
         tally.match(f"name:{anchor.name}")
         bound = _judge_log(inputs, anchor, proof.checkpoint, pointer, tally)
-        bounds += () if bound is None else (bound,)
-    return tally.outcome(ProvenTimes(bounds=tuple(bounds)))
+        if bound is not None:
+            bounds.append(bound)
+            own[signer.keyid] = min(bound.instant, own.get(signer.keyid, bound.instant))
+    return tally.outcome(ProvenTimes(bounds=tuple(bounds), own=own))
 
 
 # --- row 12 ----------------------------------------------------------------------------------
@@ -609,9 +621,14 @@ def _note_age(inputs: Inputs, at: datetime, tally: Tally) -> None:
 
 
 def signer_standing(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
-    """Row 15: every accepted key in force at U, or at as_of where nothing proves a time."""
+    """Row 15: every accepted key in force at U, or at as_of where nothing proves a time.
+
+    A key that is compromised counts only by a proof over its own signature: whoever holds it can
+    sign again beside an older, proven signature of somebody else (T4).
+    """
     payload = facts.get("envelope.signature", VerifiedPayload)
     upper = upper_bound(facts)
+    proven = tuple(facts.get(check, ProvenTimes).own for check in ("time.timestamp", "time.log"))
     judged = facts.get("time.as_of", AsOfInstant)
     at = judged.instant if upper is None else upper.instant
     said = f"{format_time(at)} ({'as of' if upper is None else upper.by})"
@@ -625,7 +642,10 @@ def signer_standing(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
         anchor = inputs.trust.find(purpose, signer.anchor)
         standing = Standing.NOT_IN_FORCE
         if anchor is not None and _chain_covers(signer.chain, at):
-            standing = anchor.standing(at, proven=upper is not None)
+            own = min((one[signer.keyid] for one in proven if signer.keyid in one), default=None)
+            standing = anchor.standing(at, proven=own is not None)
+            if standing is Standing.COMPROMISED_LATER and own is not None:
+                standing = anchor.standing(own, proven=True)
         match standing:
             case Standing.IN_FORCE:
                 tally.match(signer.name or signer.keyid)
