@@ -11,6 +11,7 @@ import pytest
 import bundle.cli
 from bundle import demo
 from tests.cli.shipped import BUNDLE, POLICY, TRUST, Said, call, edited
+from verify.checks.catalogue import CATALOGUE
 from verify.engine.errors import InternalFault
 
 Teebundle = Callable[..., Said]
@@ -282,3 +283,8 @@ def test_nras_of_a_strangers_bundle_asks_for_its_signer(
     assert (said.code, said.out) == (2, "")
     assert "name its signer with --signer" in said.err
     assert not (tmp_path / "n.json").exists()
+
+
+def test_what_a_check_proves_is_said_in_words() -> None:
+    for check in CATALOGUE:
+        assert "§" not in f"{check.title}{check.proves}{check.does_not_prove}", check.id
