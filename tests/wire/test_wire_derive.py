@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from verify.engine.errors import FormatError
 from verify.wire.derive import Body, run_steps
 from verify.wire.headers import read_headers, write_headers
+from verify.wire.strict_json import parse_evidence
 
 DOCUMENT = (
     b'{"quote": "0x04AB", "list": [{"e": "AAEC"}, {"e": "AAE"}], "inner": "{\\"a\\": \\"00ff\\"}",'
@@ -146,3 +149,25 @@ def test_headers_come_back_and_hide_secrets():
 def test_headers_document_of_another_form_is_refused(data):
     with pytest.raises(FormatError):
         read_headers(data)
+
+
+def test_body_reads_a_text_inside_once_and_every_derivation_stays_what_it_is_alone() -> None:
+    inner = json.dumps({"list": [{"a": "QUE=", "b": '{"c": "x"}'}, {"a": "Qg==", "b": "{}"}]})
+    document = json.dumps({"payload": inner, "other": '{"list": [{"a": "Qw=="}]}'}).encode()
+    head = ("select:/payload", "json")
+    chains = [
+        (*head, "select:/list/0/a", "base64"),
+        (*head, "select:/list/1/a", "base64"),
+        ("select:/other", "json", "select:/list/0/a", "base64"),
+        (*head, "select:/list/0/b", "json", "select:/c", "text"),
+        (*head, "select:/list/0/b", "text"),
+        ("select:/payload", "text"),
+        (*head, "select:/list/0/a", "base64"),
+    ]
+    body = Body(document)
+    assert [body.derive(steps) for steps in chains] == [run_steps(document, s) for s in chains]
+    with patch("verify.wire.derive.parse_evidence", side_effect=parse_evidence) as read:
+        again = Body(document)
+        for steps in chains[:2]:
+            again.derive(steps)
+    assert read.call_count == 2  # the document, and the payload inside it

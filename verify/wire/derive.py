@@ -124,22 +124,30 @@ _WITH_ARGUMENT: Final = frozenset(("select", "span", "header"))
 class Body:
     """The body of a source artifact, to which the steps of several derivations are applied."""
 
-    __slots__ = ("_source",)
+    __slots__ = ("_inner", "_source")
 
     def __init__(self, data: bytes) -> None:
         self._source = _Source(data)
+        self._inner: tuple[tuple[str, ...], _Carried] = ((), self._source)
 
     def derive(self, steps: Sequence[str]) -> bytes:
         """Return the bytes the steps lead to, at least one. Raises `FormatError`."""
         if not 1 <= len(steps) <= STEPS_LIMIT:
             raise FormatError(0, f"{len(steps)} steps, not 1 to {STEPS_LIMIT}")
         carried: _Carried = self._source
-        for step in steps:
+        done = 0
+        known, value = self._inner
+        if known and tuple(steps[: len(known)]) == known:
+            carried, done = value, len(known)
+        for place, step in enumerate(steps[done:], done + 1):
             name, colon, argument = step.partition(":")
             run = _STEPS.get(name)
             if run is None or bool(colon) is not (name in _WITH_ARGUMENT):
                 raise FormatError(0, f"no step is called {step[:32]!r}")
             carried = run(carried, argument)
+            if name == "json":
+                # the devices of one payload follow one another: its text is read once
+                self._inner = tuple(steps[:place]), carried
         found = _bytes(carried, "a derivation")
         if not found:
             raise FormatError(0, "no byte is left")
