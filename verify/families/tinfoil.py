@@ -369,4 +369,3 @@ def judge_gpu(
                 )
             )
     return tuple(refused)
-
