@@ -31,7 +31,7 @@ def shown(text: str, limit: int = _TEXT_LIMIT) -> str:
     r"""Return ``text`` made safe to print: control and bidirectional characters escaped, cut.
 
     Every printable character stays; anything `str.isprintable` refuses (C0, C1, bidirectional
-    controls, surrogates, private use, line separators) becomes ``\uXXXX`` or ``\UXXXXXXXX``.
+    controls, surrogates, private use, line separators) becomes a backslash escape in hex.
     """
     if len(text) <= limit and text.isprintable():
         return text
