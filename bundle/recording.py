@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from pathlib import Path
+from typing import Final, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 Header = tuple[str, str | None]
@@ -91,11 +92,48 @@ class RecordedTls:
     webpki: bool
 
 
+Trouble = Literal[
+    "unreachable",
+    "tls",
+    "timeout",
+    "idle",
+    "cut",
+    "too-large",
+    "headers-too-large",
+    "not-http",
+    "secret-in-body",
+    "interrupted",
+]
+"""Why no whole answer came: no connection; no trusted TLS; no answer in time; silence in the middle
+of one; closed too early; over the limit of bytes; the same of headers; no HTTP; the body repeats a
+configured credential and was cut before it; the capturing process ended while it was under way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an exchange has no whole answer. ``what``: one line for people, without secrets."""
+
+    trouble: Trouble
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredBody:
+    """A body too large to be held: the bytes of a file. ``sha256``: of them, 32 bytes."""
+
+    path: Path
+    size: int
+    sha256: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedExchange:
     """One HTTP exchange. Times are aware UTC datetimes. Empty bodies are None.
 
     ``status`` None: no answer came. ``connection``: equal labels mean the same TLS connection.
+    ``response_file``: the body, where it is too large for ``response_body``, which is then None.
+    ``failure``: why ``complete`` is False, for people; it is no part of a bundle. ``done_at``: when
+    the line ``data: [DONE]`` of a stream arrived.
     """
 
     purpose: str
@@ -114,3 +152,6 @@ class RecordedExchange:
     session: str = "s1"
     connection: str | None = None
     tls: RecordedTls | None = None
+    response_file: StoredBody | None = None
+    failure: Failure | None = None
+    done_at: datetime | None = None

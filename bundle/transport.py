@@ -13,20 +13,28 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal, Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 import httpx
 
+from bundle.bounds import TRANSIENT, Bounds
 from bundle.recording import RecordedExchange, redacted_headers, redacted_url
 from verify.engine.errors import UsageError
 
-Clock = Callable[[], datetime]
-TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Statuses after which an idempotent request may be sent again."""
+__all__ = [
+    "TRANSIENT",
+    "Bounds",
+    "Clock",
+    "Transport",
+    "TransportError",
+    "Trouble",
+    "demand_secure",
+    "utc_now",
+]
 
+Clock = Callable[[], datetime]
 Trouble = Literal["unavailable", "timeout", "too-large", "tls"]
 
 
@@ -37,15 +45,6 @@ class TransportError(Exception):
         super().__init__(what)
         self.trouble = trouble
         self.again = again
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """Seconds for connecting, reading, and in all; bytes of a body."""
-
-    connect_s: float = 5.0
-    total_s: float = 30.0
-    body: int = 1 << 20
 
 
 def utc_now() -> datetime:
