@@ -1,9 +1,9 @@
 """What a capture asks for: one request at a time, decided by what came back before.
 
 A provider's sequence and a vendor's collateral are written as generators (`Steps`): they yield a
-`Call` and receive the `RecordedExchange` that came of it, whatever that was. They hold no clock, no
-network, no randomness: the same answers give the same calls, so an interrupted capture is resumed by
-running the generator again over the journal until it asks for something new.
+`Call` and receive the `RecordedExchange` that came of it, whatever that was. They hold no clock,
+no network, no randomness: the same answers give the same calls, so an interrupted capture is
+resumed by running the generator again over the journal until it asks for something new.
 
 Who drives them (`bundle.driver`) waits, sends, records and journals; a failure of the network is a
 recorded exchange like any other (``failure``), never an exception.
@@ -43,8 +43,8 @@ class Call:
     ``purpose``: an exchange purpose of bundle-format.md 6.1. ``headers``: beyond those that the
     transport always sends. ``credential``: which configured credential goes along (``provider``,
     ``nras``), None for none. ``after_s``: seconds to wait before sending. ``once``: never sent a
-    second time, not even by a resumed capture once it was begun (a chat). ``session``: label of the attest-chat-attest
-    run. ``stage``: what a progress line says is being done.
+    second time, not even by a resumed capture (a chat). ``session``: label of the
+    attest-chat-attest run. ``stage``: what a progress line says is being done.
     """
 
     step: str
