@@ -22,6 +22,7 @@ but for the TDX quotes of a folder of real evidence where there is one.
 
 from __future__ import annotations
 
+import argparse
 import compileall
 import json
 import marshal
@@ -435,7 +436,13 @@ def archive(runs: int) -> Iterator[Line]:
 
 
 def main() -> None:
-    runs = max(LEAST, int(sys.argv[1]) if len(sys.argv) > 1 else LEAST)
+    asked = argparse.ArgumentParser(
+        prog="python -m bench.run",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    asked.add_argument("runs", nargs="?", type=int, default=LEAST, help="alternating runs")
+    runs = max(LEAST, asked.parse_args().runs)
     compileall.compile_dir(ROOT / "verify", quiet=1)
     for part in (cold, tdx, gpu, archive):
         for line in part(runs):

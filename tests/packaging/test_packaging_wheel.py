@@ -55,7 +55,7 @@ def test_wheel_scripts_are_callable_and_the_licence_is_there(wheel: zipfile.ZipF
     scripts = configparser.ConfigParser()
     scripts.read_string(wheel.read(f"{info}/entry_points.txt").decode())
     found = dict(scripts["console_scripts"])
-    assert found == {"teebundle": "bundle.cli:main", "teebundle-verify": "verify.cli:main"}
+    assert found == {"teebundle": "bundle.start:main", "teebundle-verify": "verify.cli:main"}
     assert f"{info}/licenses/LICENSE" in wheel.namelist()
 
 
