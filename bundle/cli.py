@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -26,7 +26,19 @@ from verify.engine.errors import UsageError
 PROGRAM = "teebundle"
 
 app = new_app("Evidence that lasts for confidential AI: signed bundles and an offline verifier.")
-add_reading_commands(app, PROGRAM)
+ONLINE_HELP: Final = """
+\b
+One more step, which uses the network: NVIDIA's attestation service is asked about the
+bundle's GPU evidence, and its answer is judged with the rest. Nothing is written.
+  {program} verify chat.evidence.json --policy acme.yaml --online nras --key k/signer.key
+  --online nras          ask the service (says what leaves this machine and asks first)
+  --key KEY              private key under which the answer is attached
+  --yes                  agree to the notice without being asked
+  --service URL, --api-key-env NAME, --claims 2.0|3.0, --passphrase-env NAME
+  --again, --insist      ask about answered devices, too; send in spite of a wrong nonce
+"""
+
+add_reading_commands(app, PROGRAM, ONLINE_HELP)
 policy_app = new_app("Policies: write one from a default, check one.")
 app.add_typer(policy_app, name="policy")
 

@@ -30,3 +30,13 @@ def test_start_runs_the_whole_command_line() -> None:
     done = subprocess.run(words, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().count(".") >= 2
+
+
+def test_help_of_verify_names_the_online_step_where_it_exists() -> None:
+    texts = {}
+    for module in ("bundle.start", "verify.cli"):
+        words = [sys.executable, "-c", f"import {module} as m; m.main()", "verify", "--help"]
+        done = subprocess.run(words, check=True, capture_output=True, text=True)
+        texts[module] = done.stdout
+    assert "--online nras" in texts["bundle.start"]
+    assert "--online" not in texts["verify.cli"]

@@ -181,9 +181,13 @@ def trust_show(
     print_text(trust_listing(tuple(trust or ()), tuple(signer or ())))
 
 
-def add_reading_commands(app: typer.Typer, program: str) -> None:
-    """Register every command that only reads, with ``program`` in its examples."""
-    app.command("verify", help=VERIFY_HELP.format(program=program))(verify_command())
+def add_reading_commands(app: typer.Typer, program: str, more: str = "") -> None:
+    """Register every command that only reads, with ``program`` in its examples.
+
+    ``more``: what the help of ``verify`` says besides, where a program adds to it.
+    """
+    text = (VERIFY_HELP + more).format(program=program)
+    app.command("verify", help=text)(verify_command())
     for name, function in (
         ("show", show),
         ("explain", explain),
