@@ -72,13 +72,9 @@ def run(words: list[str]) -> int:
 
 def passphrase_of(variable: str | None) -> bytes | None:
     """Return the passphrase held by an environment variable. Raises UsageError if it has none."""
-    if variable is None:
-        return None
-    value = os.environ.get(variable)
-    if not value:
-        message = f"the environment variable {variable} holds no passphrase"
-        raise UsageError(message)
-    return value.encode()
+    from bundle.keys import passphrase_in  # noqa: PLC0415  (help does not need it)
+
+    return passphrase_in(variable, os.environ)
 
 
 @app.command(

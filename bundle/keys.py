@@ -6,6 +6,7 @@ No algorithm name travels with a signature; the key fixes it. Source: bundle-for
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -145,3 +146,14 @@ def write_pair(
         message = f"{folder}: keys cannot be written there: {error.strerror or error}"
         raise UsageError(message) from error
     return private, public
+
+
+def passphrase_in(variable: str | None, environment: Mapping[str, str]) -> bytes | None:
+    """Return the passphrase held by a variable; None where no variable is named. UsageError."""
+    if variable is None:
+        return None
+    value = environment.get(variable)
+    if not value:
+        message = f"the environment variable {variable} holds no passphrase"
+        raise UsageError(message)
+    return value.encode()
