@@ -55,16 +55,37 @@ def secret_name(name: str, extra: frozenset[str] = frozenset()) -> bool:
 
 
 def redacted_headers(
-    pairs: tuple[tuple[str, str], ...], extra: frozenset[str] = frozenset()
+    pairs: tuple[tuple[str, str], ...],
+    extra: frozenset[str] = frozenset(),
+    forms: tuple[bytes, ...] = (),
 ) -> tuple[Header, ...]:
-    """Return the pairs with every secret value replaced by None."""
-    return tuple((name, None if secret_name(name, extra) else value) for name, value in pairs)
+    """Return the pairs with every secret value replaced by None.
+
+    ``forms``: byte strings of credentials; a value that holds one is secret whatever its name, and
+    a name that holds one is replaced as well.
+    """
+    return tuple(
+        (
+            REDACTED if holds_secret(name, forms) else name,
+            None if secret_name(name, extra) or holds_secret(value, forms) else value,
+        )
+        for name, value in pairs
+    )
 
 
-def redacted_url(url: str) -> str:
+def holds_secret(text: str, forms: tuple[bytes, ...]) -> bool:
+    """Whether one of the byte strings stands in a text of the wire (ISO 8859-1, or UTF-8)."""
+    if not forms:
+        return False
+    data = text.encode("latin-1", "ignore") + b"\n" + text.encode("utf-8", "surrogatepass")
+    return any(form in data for form in forms)
+
+
+def redacted_url(url: str, forms: tuple[bytes, ...] = ()) -> str:
     """Return the URL without user info and fragment, secret query values replaced.
 
-    Values are replaced textually, so every other byte of the URL stays as it was sent.
+    Values are replaced textually, so every other byte of the URL stays as it was sent. ``forms``:
+    byte strings of credentials, replaced wherever they stand.
     """
     parts = urlsplit(url)
     fields = []
@@ -73,7 +94,49 @@ def redacted_url(url: str) -> str:
         hide = bool(separator) and name.lower() in SECRET_PARAMETERS
         fields.append(f"{name}={REDACTED}" if hide else field)
     host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "&".join(fields), ""))
+    made = urlunsplit((parts.scheme, host, parts.path, "&".join(fields), ""))
+    for form in sorted(forms, key=len, reverse=True):
+        made = made.replace(form.decode("utf-8", "surrogateescape"), REDACTED)
+    return made
+
+
+class Withholding:
+    """Lets a body through, but for a credential in it, however the reads were cut.
+
+    The last bytes are held back until it is clear that no credential begins in them. One use for
+    one body; ``forms``: the byte strings by which a credential is recognised.
+    """
+
+    __slots__ = ("_forms", "_held", "_reach")
+
+    def __init__(self, forms: tuple[bytes, ...]) -> None:
+        self._forms = forms
+        self._held = b""
+        self._reach = max((len(form) for form in forms), default=1) - 1
+
+    def add(self, part: bytes) -> tuple[bytes, bool]:
+        """Return what may be kept now, and whether a credential follows (nothing more is kept)."""
+        if not self._forms:
+            return part, False
+        window = self._held + part
+        found = [at for at in (window.find(form) for form in self._forms) if at >= 0]
+        if found:
+            self._held = b""
+            return window[: min(found)], True
+        keep = max(0, len(window) - self._reach)
+        self._held = window[keep:]
+        return window[:keep], False
+
+    def end(self) -> tuple[bytes, bool]:
+        """Return the bytes held back at the end, less the larger half or more of a credential."""
+        held, self._held = self._held, b""
+        least = len(held)
+        for form in self._forms:
+            for size in range(min(len(form) - 1, len(held)), len(form) // 2, -1):
+                if held.endswith(form[:size]):
+                    least = min(least, len(held) - size)
+                    break
+        return held[:least], least < len(held)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         Transport.__init__,
         "__kwdefaults__",
-        {"bounds": None, "proxy": None, "clock": lambda: next(times)},
+        {**Transport.__init__.__kwdefaults__, "clock": lambda: next(times)},
     )
     monkeypatch.setattr("bundle.nras.ATTEMPTS", 3)
     monkeypatch.setattr("bundle.nras.FIRST_DELAY_S", 0.0)
