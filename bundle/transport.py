@@ -214,7 +214,7 @@ def _storable(pairs: Sequence[tuple[str, str]], most: int) -> int:
 def _secrets_sent(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     """Return what the secret headers of a request carry: ``abc`` of ``Bearer abc``."""
     values = (value.rpartition(" ")[2] for name, value in pairs if secret_name(name))
-    return tuple(value for value in values if len(value) >= _SHORTEST_REPEATED)
+    return tuple(value for value in values if len(value) >= _SHORTEST_SECRET)
 
 
 def forms_of(secrets: Sequence[str]) -> tuple[bytes, ...]:
