@@ -14,7 +14,7 @@ Source: providers.md 2.1, 2.4, 2.8; DESIGN invariant "nothing is lost".
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, Protocol, TypeVar
@@ -199,14 +199,16 @@ class Scene(Protocol):
 class ChatAsk:
     """What the user wants to say. Either ``prompt`` or ``request`` (JSON object text) is given.
 
-    ``marker``: text to put at the provider's pointer, None for none.
+    ``stream``: None takes a stream for a prompt and leaves a request as it is written. ``marker``:
+    text to put at the provider's pointer, None for none. ``options``: as of `Scene`.
     """
 
     model: str | None
     prompt: str | None = None
     request: bytes | None = None
-    stream: bool = True
+    stream: bool | None = None
     marker: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
 
 
 class Provider(Protocol):
@@ -258,12 +260,14 @@ class Attested:
     """What an attestation round brought. ``answers``: the attestation exchanges, last tries only.
 
     ``signers``: signing address by algorithm, as the answers state it. ``usable``: whether at least
-    one answer came that has evidence in it.
+    one answer came that has evidence in it; a chat is not made where none did. ``note``: why not,
+    one line for people.
     """
 
     answers: tuple[RecordedExchange, ...]
     signers: dict[str, str]
     usable: bool
+    note: str = ""
 
 
 def now_from(text: str) -> datetime:

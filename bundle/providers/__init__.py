@@ -1,0 +1,39 @@
+"""One module per provider: which requests to make, in which order.
+
+`provider` gives a fresh one by its name on the command line; `PROVIDERS` lists them. Each module's
+text says which options (``Scene.options``) it knows.
+
+Source: providers.md 1.1, 2.4, 3 to 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from bundle.calls import Provider
+from bundle.providers.nanogpt import NanoGpt
+from bundle.providers.near_direct import NearDirect
+from bundle.providers.vllm_proxy import dstack, phala
+from verify.engine.errors import UsageError
+
+_MADE: Final[Mapping[str, Callable[[], Provider]]] = {
+    "nanogpt": NanoGpt,
+    "near-direct": NearDirect,
+    "phala": phala,
+    "dstack": dstack,
+}
+PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
+    {name: make() for name, make in _MADE.items()}
+)
+"""One of each, by name: to list them and to read what they say of themselves."""
+
+
+def provider(name: str) -> Provider:
+    """Return a provider of its own for one capture. Raises UsageError naming those there are."""
+    make = _MADE.get(name)
+    if make is None:
+        message = f"no provider {name!r}; there are: {', '.join(sorted(_MADE))}"
+        raise UsageError(message)
+    return make()
