@@ -378,6 +378,10 @@ class Inventory:
             _Listed(answer=answer, exchange=kept.ids, recorded=kept.recorded, ids=ids)
         )
 
+    def nonce_id(self, value: bytes) -> str | None:
+        """Return the id under which a nonce was declared, None where no request carried it."""
+        return self._nonce_ids.get(value)
+
     # --- bindings ----------------------------------------------------------------------------
 
     def bind(self) -> None:
