@@ -1,7 +1,8 @@
-"""Recorded exchanges to Statement and blobs. Pure: salts and ids come in as arguments.
+"""Recorded exchanges to Statement and blobs: salts and ids come in as arguments.
 
 `Assembly` collects artifacts, exchanges, nonces, bindings and observations in order; `freeze` gives
 the exact payload bytes and the blobs. Nothing is signed here, nothing is fetched, nothing judged.
+The only files read are bodies recorded as too large to be held: once, piece by piece.
 
 Source: bundle-format.md 5, 6, 7.
 """
@@ -15,9 +16,11 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Final, Literal
 
-from bundle.recording import Header, RecordedExchange, RecordedTls
+from bundle.bodies import AnyBody, ExternalBlob, head, loaded, pieces, refuse_changed, response_of
+from bundle.recording import Header, RecordedExchange, RecordedTls, StoredBody
 from verify.engine.errors import FormatError, UsageError
 from verify.wire.derive import run_steps
+from verify.wire.limits import DEFAULT
 from verify.wire.model import KeyId
 
 SALTED: Final = frozenset(
@@ -118,12 +121,14 @@ class ExchangeIds:
 class Frozen:
     """The exact Statement bytes and every blob they name: digest to stored (framed) bytes.
 
-    ``salted``: digests of salted blobs, which are always written as base64.
+    ``salted``: digests of salted blobs, which are always written as base64. ``external``: digest to
+    bytes that are too large for the packed file and are written beside it.
     """
 
     payload: bytes
     blobs: Mapping[str, bytes]
     salted: frozenset[str]
+    external: Mapping[str, ExternalBlob] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -136,8 +141,9 @@ class Assembly:
     salt: Callable[[str], bytes]
     sha512: bool = False
     _artifacts: list[dict[str, object]] = field(default_factory=list)
-    _bodies: dict[str, bytes] = field(default_factory=dict)
+    _bodies: dict[str, AnyBody] = field(default_factory=dict)
     _blobs: dict[str, bytes] = field(default_factory=dict)
+    _external: dict[str, ExternalBlob] = field(default_factory=dict)
     _salted: set[str] = field(default_factory=set)
     _framing: dict[str, str] = field(default_factory=dict)
     _exchanges: list[dict[str, object]] = field(default_factory=list)
@@ -154,8 +160,19 @@ class Assembly:
         return f"{stem}-{number}"
 
     def body(self, artifact_id: str) -> bytes:
-        """Return the body (salt removed) of an artifact added before."""
-        return self._bodies[artifact_id]
+        """Return the body (salt removed) of an artifact added before.
+
+        Raises ValueError for one that is too large to be held (a bug of the caller: see `head`).
+        """
+        body = self._bodies[artifact_id]
+        if isinstance(body, StoredBody):
+            message = f"{artifact_id}: {body.size} bytes are not held; ask for the head"
+            raise ValueError(message)  # noqa: TRY004  (the type is right, the size is not)
+        return body
+
+    def head(self, artifact_id: str) -> bytes:
+        """Return how the body of an artifact begins: at most 64 KiB, whatever its size."""
+        return head(self._bodies[artifact_id])
 
     def ids_of(self, *roles: str) -> tuple[str, ...]:
         """Return the ids of every artifact of one of the roles, in order."""
@@ -164,7 +181,7 @@ class Assembly:
     def _add(
         self,
         artifact_id: str,
-        body: bytes,
+        body: AnyBody,
         *,
         role: str,
         media_type: str,
@@ -172,30 +189,54 @@ class Assembly:
         origin: dict[str, object],
         stored: bool,
     ) -> str:
-        framed = self.salt(artifact_id) + body if salted else body
-        digest = "sha256:" + sha256(framed).hexdigest()
+        salt = self.salt(artifact_id) if salted else b""
+        size = len(salt) + (body.size if isinstance(body, StoredBody) else len(body))
+        inline = size <= DEFAULT.inline_blob
+        if inline:
+            body = loaded(body)
+        digest, second = self._digests(salt, body)
         entry: dict[str, object] = {
             "id": artifact_id,
             "role": role,
             "mediaType": media_type,
             "digest": digest,
-            "size": len(framed),
+            "size": size,
             "framing": "salt32" if salted else "raw",
             "origin": origin,
         }
+        if second is not None:
+            entry["sha512"] = second
+        self._artifacts.append(entry)
+        self._bodies[artifact_id] = body
+        self._framing[artifact_id] = "salt32" if salted else "raw"
+        if stored and inline:
+            self._blobs[digest] = salt + loaded(body)
+            if salted:
+                self._salted.add(digest)
+        elif stored:
+            self._external[digest] = ExternalBlob(salt=salt, body=body, size=size)
+        return artifact_id
+
+    def _digests(self, salt: bytes, body: AnyBody) -> tuple[str, str | None]:
+        """Return the digests of stored bytes, read once; the second where it was asked for."""
+        framed, plain = sha256(salt), sha256()
+        second = None
         if self.sha512:
             # imported late: few operators ask for the second digest
             from hashlib import sha512  # noqa: PLC0415
 
-            entry["sha512"] = sha512(framed).hexdigest()
-        self._artifacts.append(entry)
-        self._bodies[artifact_id] = body
-        self._framing[artifact_id] = "salt32" if salted else "raw"
-        if stored:
-            self._blobs[digest] = framed
-            if salted:
-                self._salted.add(digest)
-        return artifact_id
+            second = sha512(salt)
+        size = 0
+        for piece in (body,) if isinstance(body, bytes) else pieces(body):
+            framed.update(piece)
+            if second is not None:
+                second.update(piece)
+            if isinstance(body, StoredBody):
+                plain.update(piece)
+                size += len(piece)
+        if isinstance(body, StoredBody):
+            refuse_changed(body, size, plain.digest())
+        return f"sha256:{framed.hexdigest()}", None if second is None else second.hexdigest()
 
     def local(
         self,
@@ -229,13 +270,13 @@ class Assembly:
         """Add an artifact that follows from another's body by ``steps``; return its id.
 
         Raises UsageError naming source and steps where they do not give bytes, and ValueError for
-        a salted source (rule D1: a bug of the caller).
+        a source that is salted (rule D1) or too large to be held: bugs of the caller.
         """
         if self._framing[source] != "raw":
             message = f"{source} is salted: nothing may be derived from it"
             raise ValueError(message)
         try:
-            body = run_steps(self._bodies[source], tuple(steps))
+            body = run_steps(self.body(source), tuple(steps))
         except FormatError as error:
             message = f"{source}: steps {list(steps)} do not lead to bytes: {error.what}"
             raise UsageError(message) from error
@@ -264,7 +305,9 @@ class Assembly:
             stored=True,
         )
 
-    def _body(self, body: bytes | None, *, role: str, exchange: str, media_type: str) -> str | None:
+    def _body(
+        self, body: AnyBody | None, *, role: str, exchange: str, media_type: str
+    ) -> str | None:
         if not body:
             return None
         return self._add(
@@ -324,7 +367,7 @@ class Assembly:
             recorded.response_headers, side="response", exchange=exchange, purpose=purpose
         )
         response_body = self._body(
-            recorded.response_body, role=body_role, exchange=exchange, media_type=body_media_type
+            response_of(recorded), role=body_role, exchange=exchange, media_type=body_media_type
         )
         response: dict[str, object] | None = None
         if recorded.status is not None:
@@ -415,7 +458,7 @@ class Assembly:
         return list(self._artifacts), list(self._exchanges)
 
     def blobs(self) -> dict[str, bytes]:
-        """Return the stored bytes collected so far: digest to framed bytes."""
+        """Return the stored bytes collected so far: digest to framed bytes, without large ones."""
         return dict(self._blobs)
 
     def freeze(self, capture: CaptureClaims) -> Frozen:
@@ -440,7 +483,12 @@ class Assembly:
             },
         }
         payload = json.dumps(statement, indent=1, ensure_ascii=False).encode()
-        return Frozen(payload=payload, blobs=dict(self._blobs), salted=frozenset(self._salted))
+        return Frozen(
+            payload=payload,
+            blobs=dict(self._blobs),
+            salted=frozenset(self._salted),
+            external=dict(self._external),
+        )
 
 
 _STEMS: Final[Mapping[str, str]] = {

@@ -10,15 +10,20 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import quote
 
 from bundle.assemble import Frozen
+from bundle.bodies import ExternalBlob, remove, write_blobs
 from bundle.keys import Signer, key_id
 from verify.engine.errors import FormatError, MalformedInput, UsageError
+
+if TYPE_CHECKING:
+    from verify.wire.container import Blob
+    from verify.wire.model import Digest
 
 MEDIA_TYPE: Final = "application/vnd.teebundle.evidence.v1+json"
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
@@ -52,20 +57,39 @@ def credential_forms(secret: str) -> tuple[bytes, ...]:
     return tuple(form for form in forms if form)
 
 
-def search_credentials(places: Mapping[str, bytes], secrets: Iterable[str]) -> None:
+def _refuse_credential(place: str) -> NoReturn:
+    message = (
+        f"a configured credential stands in {place}; nothing was written. "
+        "Redact it at the source, or capture again with another credential"
+    )
+    raise SealError(message)
+
+
+def search_credentials(
+    places: Mapping[str, bytes],
+    secrets: Iterable[str],
+    large: Mapping[str, ExternalBlob] | None = None,
+) -> None:
     """Refuse to go on if a credential stands in any of the byte strings about to be stored.
 
+    ``large``: what lies beside the file, searched piece by piece, across their seams too.
     Raises `SealError` naming the place, never the credential.
     """
-    for secret in secrets:
-        for form in credential_forms(secret):
-            for place, data in places.items():
-                if form in data:
-                    message = (
-                        f"a configured credential stands in {place}; nothing was written. "
-                        "Redact it at the source, or capture again with another credential"
-                    )
-                    raise SealError(message)
+    forms = tuple(dict.fromkeys(form for secret in secrets for form in credential_forms(secret)))
+    if not forms:
+        return
+    for form in forms:
+        for place, data in places.items():
+            if form in data:
+                _refuse_credential(place)
+    overlap = max(map(len, forms)) - 1
+    for place, blob in (large or {}).items():
+        seam = b""
+        for piece in blob.pieces():
+            window = seam + piece
+            if any(form in window for form in forms):
+                _refuse_credential(place)
+            seam = window[-overlap:] if overlap else b""
 
 
 def blob_entry(data: bytes, *, salted: bool = False) -> dict[str, str]:
@@ -107,15 +131,18 @@ def packed(document: Mapping[str, object]) -> bytes:
 
 def assemble_file(frozen: Frozen, signers: Sequence[Signer]) -> bytes:
     """Sign and put the packed file together, without writing or checking it."""
+    blobs: dict[str, Mapping[str, object]] = {
+        digest: blob_entry(data, salted=digest in frozen.salted)
+        for digest, data in frozen.blobs.items()
+    }
+    for digest, blob in frozen.external.items():
+        blobs[digest] = {"encoding": "external", "size": blob.size}
     return packed(
         {
             "mediaType": MEDIA_TYPE,
             "statement": envelope(frozen.payload, signers),
             "material": [],
-            "blobs": {
-                digest: blob_entry(frozen.blobs[digest], salted=digest in frozen.salted)
-                for digest in sorted(frozen.blobs)
-            },
+            "blobs": {digest: blobs[digest] for digest in sorted(blobs)},
             "redactions": [],
             "attachments": [],
             "renewals": [],
@@ -123,18 +150,37 @@ def assemble_file(frozen: Frozen, signers: Sequence[Signer]) -> bytes:
     )
 
 
-def _read_back(data: bytes, signers: Sequence[Signer]) -> None:
+def _external_faults(blobs: Mapping[Digest, Blob], folder: Path | None) -> Iterator[str]:
+    """Say what is wrong with the blobs beside the file: read once, piece by piece."""
+    # the reader's own; see `_read_back`
+    from verify.cli.blobs import BlobFolder  # noqa: PLC0415
+    from verify.wire.container import External  # noqa: PLC0415
+    from verify.wire.outside import read_outside  # noqa: PLC0415
+
+    outer = {digest: blob for digest, blob in blobs.items() if isinstance(blob, External)}
+    source = BlobFolder(str(folder)) if outer and folder is not None else None
+    for digest, blob in outer.items():
+        given = None if source is None else source(digest)
+        found = None if given is None else read_outside(given, limit=blob.size)
+        if found is None:
+            yield f"blob {digest} is not in the blob folder as it was written"
+        elif (found.size, f"sha256:{found.sha256}") != (blob.size, digest):
+            yield f"blob {digest} is not what lies under that digest"
+
+
+def _read_back(data: bytes, signers: Sequence[Signer], folder: Path | None = None) -> None:
     """Read what is about to be written with the shipped reader, as an auditor would.
 
     Container, schemas, signatures, Statement, digests, framing, derivations, absences: rows 1 to 8
-    without a policy. Raises `SealError`, naming the first thing that is wrong: a bug of the caller.
+    without a policy. ``folder``: the blob store beside the file. Raises `SealError`, naming the
+    first thing that is wrong: a bug of the caller.
     """
     # the reader is the verifier itself; importing it costs more than writing a key pair
     from verify.checks.container import derive_all  # noqa: PLC0415
     from verify.checks.opening import stored_evidence  # noqa: PLC0415
     from verify.crypto.ecdsa import Signed  # noqa: PLC0415
     from verify.crypto.signatures import load_signer_key, signed  # noqa: PLC0415
-    from verify.wire.container import read_bundle  # noqa: PLC0415
+    from verify.wire.container import External, read_bundle  # noqa: PLC0415
     from verify.wire.statement import read_statement, statement_faults  # noqa: PLC0415
 
     try:
@@ -156,31 +202,60 @@ def _read_back(data: bytes, signers: Sequence[Signer]) -> None:
         for digest, blob in bundle.blobs.items()
         if isinstance(blob, bytes) and "sha256:" + sha256(blob).hexdigest() != digest
     ]
+    faults += _external_faults(bundle.blobs, folder)
     evidence, derived_faults = derive_all(stored_evidence(bundle, found.statement))
     faults += [fault.what for fault in derived_faults]
     faults += [
         f"{artifact.id} has no bytes"
         for artifact in found.statement.artifacts
         if artifact.id not in evidence.bodies
+        and not isinstance(bundle.blobs.get(artifact.digest), External)
+    ]
+    faults += [
+        f"{artifact.id} is {artifact.size} bytes, its blob another number"
+        for artifact in found.statement.artifacts
+        if isinstance(blob := bundle.blobs.get(artifact.digest), External)
+        and blob.size != artifact.size
     ]
     if faults:
         message = f"what was sealed contradicts itself: {faults[0]}; nothing was written"
         raise SealError(message)
 
 
-def seal(frozen: Frozen, signers: Sequence[Signer], *, secrets: Iterable[str] = ()) -> bytes:
+def seal(
+    frozen: Frozen,
+    signers: Sequence[Signer],
+    *,
+    secrets: Iterable[str] = (),
+    blobs: Path | None = None,
+) -> bytes:
     """Return the packed file, after it has been read back and every container check passed.
 
-    ``secrets``: configured credentials, searched for in everything about to be stored.
-    Raises `SealError` where anything is found; then nothing may be written.
+    ``secrets``: configured credentials, searched for in everything about to be stored. ``blobs``:
+    the blob store for bodies that are too large for the file (``verify --blobs``); they are written
+    into it here, after the search, and removed again where sealing fails. Raises UsageError where
+    there are such bodies and no folder, `SealError` where anything is found; then nothing may be
+    written.
     """
     if not signers:
         message = "a bundle needs at least one signer; name one with --key"
         raise UsageError(message)
+    if frozen.external and blobs is None:
+        largest = max(blob.size for blob in frozen.external.values())
+        message = (
+            f"a body of {largest} bytes is too large for the bundle file and lies beside it; "
+            "name a folder for it with --blobs"
+        )
+        raise UsageError(message)
     places = {"the statement": frozen.payload, **frozen.blobs}
-    search_credentials(places, secrets)
-    data = assemble_file(frozen, signers)
-    _read_back(data, signers)
+    search_credentials(places, secrets, frozen.external)
+    written = () if blobs is None else write_blobs(frozen.external, blobs)
+    try:
+        data = assemble_file(frozen, signers)
+        _read_back(data, signers, blobs)
+    except BaseException:
+        remove(written)
+        raise
     return data
 
 

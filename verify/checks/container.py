@@ -20,7 +20,8 @@ from verify.engine.errors import FormatError, Refused
 from verify.engine.outcome import Affirmed, Outcome, Pointer
 from verify.engine.reason import Reason
 from verify.engine.tally import Tally
-from verify.engine.value import value
+from verify.engine.value import replace, value
+from verify.families.content import admitted
 from verify.trust.anchor import Purpose
 from verify.wire.attachments import (
     Custody,
@@ -31,7 +32,7 @@ from verify.wire.attachments import (
 )
 from verify.wire.container import External
 from verify.wire.derive import Body
-from verify.wire.limits import SALT
+from verify.wire.limits import DERIVED_TOTAL, SALT
 from verify.wire.model import (
     Artifact,
     ArtifactState,
@@ -39,6 +40,8 @@ from verify.wire.model import (
     Digest,
     Evidence,
     FromArtifact,
+    LargeBody,
+    Outside,
     Statement,
 )
 from verify.wire.statement import (
@@ -233,26 +236,74 @@ BLOBS_DIGESTS_REASONS: Final = frozenset(
 )
 
 
+_CHAT_BODIES: Final = frozenset(("http.request.body", "http.response.body"))
+"""Roles whose bodies are judged however large they are; all others are read whole or not at all."""
+
+
+def _read_external(inputs: Inputs, statement: Statement) -> Mapping[Digest, Outside]:
+    """Read every external blob that is supplied, each exactly once. Source: bundle-format.md 4.
+
+    Those that would fit into the file are held, together as much as a file may hold; of larger ones
+    only what was read while they were hashed.
+    """
+    source, bounds = inputs.blobs, inputs.bundle.limits
+    external = {
+        digest: blob for digest, blob in inputs.bundle.blobs.items() if isinstance(blob, External)
+    }
+    if source is None or not external:
+        return {}
+    # most bundles are one file
+    from verify.families.bodies import BodyReader  # noqa: PLC0415
+    from verify.wire.outside import Listener, read_outside  # noqa: PLC0415
+
+    users: dict[Digest, list[Artifact]] = {}
+    for artifact in statement.artifacts:
+        users.setdefault(artifact.digest, []).append(artifact)
+    forms = admitted(inputs.policy.profile).response
+    room = bounds.packed_file
+    found: dict[Digest, Outside] = {}
+    for digest, blob in external.items():
+        given = source(digest) if blob.size <= bounds.external_blob else None
+        if given is None:
+            continue
+        named = users.get(digest, [])
+        held = blob.size <= min(room, bounds.inline_blob + SALT)
+        room -= blob.size if held else 0
+        readers = {
+            artifact.framing: BodyReader(forms)
+            for artifact in named
+            if artifact.role in _CHAT_BODIES and not held
+        }
+        # an attachment may name the blob, too; what it states is not known yet
+        stated = any(artifact.sha512 is not None for artifact in named)
+        outside = read_outside(
+            given,
+            limit=bounds.external_blob,
+            held=blob.size if held else 0,
+            second=stated or bool(inputs.bundle.attachments),
+            listeners=[
+                Listener(skip=SALT if framing == "salt32" else 0, reader=reader)
+                for framing, reader in readers.items()
+            ],
+        )
+        if outside is not None:
+            bodies = {framing: reader.body() for framing, reader in readers.items()}
+            found[digest] = replace(outside, bodies=bodies)
+    return found
+
+
 class _Store:
-    """The blobs of one bundle: every stored byte string hashed once, external ones fetched."""
+    """The blobs of one bundle: those of its file, and external ones as they were read once."""
 
-    def __init__(self, inputs: Inputs) -> None:
+    def __init__(self, inputs: Inputs, outside: Mapping[Digest, Outside]) -> None:
         self._inputs = inputs
-        self._external: dict[str, bytes | None] = {}
+        self.outside = outside
 
-    def external(self, digest: str, blob: External) -> bytes | None:
-        """Return the bytes of an external blob, or None where none were supplied."""
-        if digest not in self._external:
-            source = self._inputs.blobs
-            fits = blob.size <= self._inputs.bundle.limits.external_blob
-            self._external[digest] = source(digest) if source is not None and fits else None
-        return self._external[digest]
-
-    def bytes_of(self, digest: Digest) -> bytes | None:
-        """Return the stored bytes under a digest, or None."""
+    def stored(self, digest: Digest) -> bytes | Outside | None:
+        """Return the stored bytes under a digest, or what was read of them, or None."""
         blob = self._inputs.bundle.blobs.get(digest)
         if isinstance(blob, External):
-            return self.external(digest, blob)
+            return self.outside.get(digest)
         return blob
 
     def state_without_bytes(self, artifact: Artifact, withheld: frozenset[str]) -> ArtifactState:
@@ -264,21 +315,50 @@ class _Store:
         return ArtifactState.MISSING
 
 
+class _Bodies:
+    """Bodies and states of the artifacts of one Statement, collected one by one."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+        self.large: dict[str, LargeBody | None] = {}
+        self.states: dict[str, ArtifactState] = {}
+
+    def add(self, artifact: Artifact, stored: bytes | Outside) -> None:
+        """Take an artifact whose stored bytes are there."""
+        self.states[artifact.id] = ArtifactState.PRESENT
+        data = stored if isinstance(stored, bytes) else stored.data
+        if data is not None:
+            self.held[artifact.id] = body_of(artifact, data)
+        elif isinstance(stored, Outside):
+            self.large[artifact.id] = (
+                stored.bodies.get(artifact.framing) if artifact.role in _CHAT_BODIES else None
+            )
+
+
 def body_of(artifact: Artifact, stored: bytes) -> bytes:
     """Return the body of stored bytes: the salt in front of salted ones is taken off."""
     return stored[SALT:] if artifact.framing == "salt32" else stored
 
 
-def _stored_faults(artifact: Artifact, stored: bytes) -> Iterable[tuple[Reason, str, str, str]]:
+def _second_digest(stored: bytes | Outside) -> str | None:
+    if isinstance(stored, bytes):
+        return hashlib.sha512(stored).hexdigest()
+    return stored.sha512
+
+
+def _stored_faults(
+    artifact: Artifact, stored: bytes | Outside
+) -> Iterable[tuple[Reason, str, str, str]]:
     """Give code, member, found and wanted for each way stored bytes differ from their artifact."""
-    if len(stored) != artifact.size:
-        yield Reason.BLOB_SIZE_MISMATCH, "size", f"{len(stored)} bytes", f"{artifact.size} bytes"
-    if artifact.framing == "salt32" and len(stored) <= SALT:
-        yield Reason.BLOB_FRAMING_INVALID, "framing", f"{len(stored)} bytes", "a salt and a body"
+    size = len(stored) if isinstance(stored, bytes) else stored.size
+    if size != artifact.size:
+        yield Reason.BLOB_SIZE_MISMATCH, "size", f"{size} bytes", f"{artifact.size} bytes"
+    if artifact.framing == "salt32" and size <= SALT:
+        yield Reason.BLOB_FRAMING_INVALID, "framing", f"{size} bytes", "a salt and a body"
     if artifact.sha512 is not None:
-        found = hashlib.sha512(stored).hexdigest()
+        found = _second_digest(stored)
         if found != artifact.sha512:
-            yield Reason.BLOB_SHA512_MISMATCH, "sha512", found, artifact.sha512
+            yield Reason.BLOB_SHA512_MISMATCH, "sha512", found or "", artifact.sha512
 
 
 def _named_by_attachments(inputs: Inputs) -> tuple[frozenset[str], frozenset[str]]:
@@ -302,15 +382,14 @@ def blobs_digests(inputs: Inputs, facts: Facts) -> Outcome[Evidence]:
     """Every stored blob matches digest, size, framing; no orphan? (bundle-format.md 5.1, 9.5.8)."""
     statement = facts.get("statement.form", VerifiedStatement).statement
     tally = Tally()
-    store = _Store(inputs)
+    store = _Store(inputs, _read_external(inputs, statement))
     _judge_blobs(inputs, statement, store, tally)
     withheld = frozenset(redaction.artifact for redaction in inputs.bundle.redactions)
-    bodies: dict[str, bytes] = {}
-    states: dict[str, ArtifactState] = {}
+    bodies = _Bodies()
     for artifact in statement.artifacts:
-        stored = store.bytes_of(artifact.digest)
+        stored = store.stored(artifact.digest)
         if stored is None:
-            states[artifact.id] = store.state_without_bytes(artifact, withheld)
+            bodies.states[artifact.id] = store.state_without_bytes(artifact, withheld)
             continue
         for reason, member, got, expected in _stored_faults(artifact, stored):
             path = f"/predicate/artifacts/{artifact.index}/{member}"
@@ -321,9 +400,16 @@ def blobs_digests(inputs: Inputs, facts: Facts) -> Outcome[Evidence]:
                 got=got,
                 expected=expected,
             )
-        states[artifact.id] = ArtifactState.PRESENT
-        bodies[artifact.id] = body_of(artifact, stored)
-    return tally.outcome(Evidence(statement=statement, bodies=bodies, states=states))
+        bodies.add(artifact, stored)
+    return tally.outcome(
+        Evidence(
+            statement=statement,
+            bodies=bodies.held,
+            states=bodies.states,
+            large=bodies.large,
+            outside=store.outside,
+        )
+    )
 
 
 def _judge_blobs(inputs: Inputs, statement: Statement, store: _Store, tally: Tally) -> None:
@@ -331,17 +417,20 @@ def _judge_blobs(inputs: Inputs, statement: Statement, store: _Store, tally: Tal
     others: tuple[frozenset[str], frozenset[str]] | None = None
     for digest, blob in inputs.bundle.blobs.items():
         pointer = Pointer(document=_BUNDLE, path=f"/blobs/{digest}")
-        stored = store.external(digest, blob) if isinstance(blob, External) else blob
-        if isinstance(blob, External) and stored is not None and len(stored) != blob.size:
+        stored = store.stored(digest)
+        if isinstance(blob, External) and isinstance(stored, Outside) and stored.size != blob.size:
             tally.find(
                 Reason.BLOB_SIZE_MISMATCH,
                 pointer,
                 what="an external blob of another length",
-                got=f"{len(stored)} bytes",
+                got=f"{stored.size} bytes",
                 expected=f"{blob.size} bytes",
             )
         if stored is not None:
-            found = f"sha256:{hashlib.sha256(stored).hexdigest()}"
+            if isinstance(stored, Outside):
+                found = f"sha256:{stored.sha256}"
+            else:
+                found = f"sha256:{hashlib.sha256(stored).hexdigest()}"
             if found != digest:
                 tally.find(
                     Reason.BLOB_DIGEST_MISMATCH,
@@ -379,13 +468,35 @@ BLOBS_DERIVED_REASONS: Final = frozenset(
 )
 
 
+class Room:
+    """How many more derived bytes are held; steps may repeat one source four thousand times."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def derive(self, source: Body | None, origin: FromArtifact) -> bytes:
+        """Apply the steps of one artifact and take its room. Raises `FormatError`."""
+        if source is None:
+            raise FormatError(0, f"{origin.artifact} is larger than what steps are applied to")
+        found = source.derive(origin.steps)
+        if len(found) > self._left:
+            raise FormatError(0, "derived artifacts are larger together than a reader holds")
+        self._left -= len(found)
+        return found
+
+
 def _derived(
-    artifact: Artifact, origin: FromArtifact, source: Body
+    artifact: Artifact, origin: FromArtifact, source: Body | None, room: Room
 ) -> tuple[bytes | None, Refused | None]:
-    """Apply the steps and compare with what the artifact says. Source: bundle-format.md 5.3."""
+    """Apply the steps and compare with what the artifact says. Source: bundle-format.md 5.3.
+
+    ``source``: None where it is too large to be held, so that nothing can be derived from it.
+    """
     path = f"/predicate/artifacts/{artifact.index}"
     try:
-        found = source.derive(origin.steps)
+        found = room.derive(source, origin)
     except FormatError as error:
         return None, Refused(
             Reason.DERIVED_STEP_FAILED,
@@ -413,32 +524,32 @@ def _derived(
     return found, None
 
 
-def derive_all(stored: Evidence) -> tuple[Evidence, tuple[Refused, ...]]:
-    """Add every artifact that follows from another; return what contradicts its source."""
+def derive_all(stored: Evidence, room: Room | None = None) -> tuple[Evidence, tuple[Refused, ...]]:
+    """Add every artifact that follows from another; return what contradicts its source.
+
+    ``room``: shared by several Statements; of its own `DERIVED_TOTAL` bytes where there is none.
+    """
+    room = Room(DERIVED_TOTAL) if room is None else room
     bodies = dict(stored.bodies)
     states = dict(stored.states)
     sources: dict[str, Body] = {}
     faults: list[Refused] = []
     for artifact in stored.statement.artifacts:
         origin = artifact.origin
-        if not isinstance(origin, FromArtifact) or origin.artifact not in bodies:
+        if not isinstance(origin, FromArtifact):
             continue
         source = sources.get(origin.artifact)
-        if source is None:
+        if source is None and origin.artifact in bodies:
             source = sources[origin.artifact] = Body(bodies[origin.artifact])
-        found, fault = _derived(artifact, origin, source)
+        if source is None and origin.artifact not in stored.large:
+            continue
+        found, fault = _derived(artifact, origin, source, room)
         if fault is not None:
             faults.append(fault)
         elif found is not None and artifact.id not in bodies:
             bodies[artifact.id] = found
             states[artifact.id] = ArtifactState.DERIVED
-    evidence = Evidence(
-        statement=stored.statement,
-        bodies=bodies,
-        states=states,
-        document_prefix=stored.document_prefix,
-    )
-    return evidence, tuple(faults)
+    return replace(stored, bodies=bodies, states=states), tuple(faults)
 
 
 def blobs_derived(_inputs: Inputs, facts: Facts) -> Outcome[Evidence]:
@@ -522,11 +633,18 @@ def judged_attachment_signers(inputs: Inputs) -> tuple[tuple[JudgedSigner, ...],
 class _AttachmentReader:
     """Reads one attachment of an accepted signer and says what is wrong with it."""
 
-    def __init__(self, inputs: Inputs, verified: VerifiedStatement, tally: Tally) -> None:
+    def __init__(
+        self,
+        inputs: Inputs,
+        verified: VerifiedStatement,
+        outside: Mapping[Digest, Outside],
+        tally: Tally,
+    ) -> None:
         self._inputs = inputs
         self._verified = verified
         self._tally = tally
-        self._store = _Store(inputs)
+        self._store = _Store(inputs, outside)
+        self._room = Room(DERIVED_TOTAL)
 
     def read(self, index: int, signer: JudgedSigner) -> Attachment | None:
         """Return the attachment, or None where something was found. Raises MalformedInput."""
@@ -586,12 +704,11 @@ class _AttachmentReader:
                 yield _unresolved(f"/predicate/{name}", artifact_id)
 
     def _evidence(self, own: Statement, document: str) -> Evidence:
-        bodies: dict[str, bytes] = {}
-        states: dict[str, ArtifactState] = {}
+        bodies = _Bodies()
         for artifact in own.artifacts:
-            stored = self._store.bytes_of(artifact.digest)
+            stored = self._store.stored(artifact.digest)
             if stored is None:
-                states[artifact.id] = self._store.state_without_bytes(artifact, frozenset())
+                bodies.states[artifact.id] = self._store.state_without_bytes(artifact, frozenset())
                 continue
             for _, member, got, expected in _stored_faults(artifact, stored):
                 self._tally.find(
@@ -603,11 +720,16 @@ class _AttachmentReader:
                     got=got,
                     expected=expected,
                 )
-            states[artifact.id] = ArtifactState.PRESENT
-            bodies[artifact.id] = body_of(artifact, stored)
-        evidence, faults = derive_all(
-            Evidence(statement=own, bodies=bodies, states=states, document_prefix=f"{document}/")
+            bodies.add(artifact, stored)
+        stored_evidence = Evidence(
+            statement=own,
+            bodies=bodies.held,
+            states=bodies.states,
+            document_prefix=f"{document}/",
+            large=bodies.large,
+            outside=self._store.outside,
         )
+        evidence, faults = derive_all(stored_evidence, self._room)
         for fault in faults:
             self._tally.refuse(_as_attachment(fault), document)
         return evidence
@@ -643,7 +765,12 @@ def attachments_form(inputs: Inputs, facts: Facts) -> Outcome[Attachments]:
     bundle-format.md 9.5 step 11, 11.
     """
     tally = Tally()
-    reader = _AttachmentReader(inputs, facts.get("statement.form", VerifiedStatement), tally)
+    reader = _AttachmentReader(
+        inputs,
+        facts.get("statement.form", VerifiedStatement),
+        facts.get("blobs.digests", Evidence).outside,
+        tally,
+    )
     accepted: list[Attachment] = []
     ignored: list[IgnoredAttachment] = []
     for index, judged in enumerate(judged_attachment_signers(inputs)):
@@ -811,7 +938,7 @@ def _contradictions(
         artifact = known.get(artifact_id)
         if artifact is None:
             got, expected = artifact_id, "an artifact of the Statement"
-        elif artifact_id in evidence.bodies:
+        elif evidence.has_bytes(artifact_id):
             got, expected = "its bytes are there", "no bytes"
         elif digest is not None and digest != artifact.digest:
             got, expected = digest, artifact.digest
@@ -867,4 +994,4 @@ def artifacts_accounted(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
                 got="no accepted redaction says so",
                 expected="a signed redaction that names it",
             )
-    return tally.outcome(Affirmed(items=tuple(evidence.bodies)))
+    return tally.outcome(Affirmed(items=(*evidence.bodies, *evidence.large)))

@@ -24,10 +24,11 @@ from verify.families.content import (
     Form,
     admitted,
     digests,
-    read_reply,
+    reply_of,
+    untested,
 )
 from verify.wire.headers import read_headers
-from verify.wire.model import ArtifactUnavailable, Evidence, Exchange
+from verify.wire.model import ArtifactUnavailable, Evidence, Exchange, LargeBody
 
 _COMMON: Final = frozenset(
     {
@@ -116,14 +117,18 @@ def _held(evidence: Evidence, tally: Tally) -> tuple[Exchange, ...]:
 
 @value
 class _Stored:
-    """A chat's body that is there, and what is needed to judge it. ``wire``: its SHA-256."""
+    """A chat's body that is there, or what was read of a large one, and what judging it needs.
+
+    ``wire``: its SHA-256. ``size``: in bytes.
+    """
 
     evidence: Evidence
     exchange: Exchange
     artifact: str
-    body: bytes
+    body: bytes | LargeBody
     tally: Tally
     wire: bytes
+    size: int
 
     def at(self, start: int, stop: int) -> Pointer:
         """Point into the body."""
@@ -133,7 +138,7 @@ class _Stored:
     @property
     def whole(self) -> Pointer:
         """Point at the whole body."""
-        return self.at(0, len(self.body))
+        return self.at(0, self.size)
 
 
 def _stored(
@@ -149,7 +154,7 @@ def _stored(
         )
         return None
     try:
-        body = evidence.body(artifact)
+        body = evidence.chat_body(artifact)
     except ArtifactUnavailable as error:
         tally.find(
             error.reason, error.pointer, what=artifact, got=error.state.value, expected="bytes"
@@ -161,19 +166,26 @@ def _stored(
         artifact=artifact,
         body=body,
         tally=tally,
-        wire=sha256(body).digest(),
+        wire=body.sha256 if isinstance(body, LargeBody) else sha256(body).digest(),
+        size=body.size if isinstance(body, LargeBody) else len(body),
     )
 
 
 class _Forms:
     """The digests of one body, each taken once however many signatures name the body."""
 
-    __slots__ = ("_found", "_left")
+    __slots__ = ("_body", "_found", "_left", "_others")
 
     def __init__(self, stored: _Stored, forms: Sequence[Form], model: str | None = None) -> None:
         self._found: dict[bytes, Form] = {stored.wire: RAW} if RAW in forms else {}
-        others = tuple(form for form in forms if form != RAW)
-        self._left = digests(stored.body, others, model)
+        self._body = stored.body
+        self._others = tuple(form for form in forms if form != RAW)
+        self._left = digests(stored.body, self._others, model)
+
+    @property
+    def untested(self) -> tuple[Form, ...]:
+        """The forms that a body of this size is not held in."""
+        return untested(self._body, self._others)
 
     def named(self, digest: bytes) -> Form | None:
         """Return the first form with that digest, the wire bytes before all others, or None."""
@@ -235,8 +247,8 @@ def _forms(policy: Sequence[str], family: Sequence[Form]) -> tuple[Form, ...]:
 def _response_model(stored: _Stored) -> str | None:
     """Return the model that the answer to a request names, where the answer is there."""
     answer = stored.exchange.response
-    body = None if answer is None else stored.evidence.bodies.get(answer.body or "")
-    return None if body is None else read_reply(body).model
+    body = None if answer is None else stored.evidence.known_body(answer.body)
+    return None if body is None else reply_of(body).model
 
 
 def _judge_request(stored: _Stored, signature: _Vouched, forms: _Forms, family: Admitted) -> bool:
@@ -245,17 +257,17 @@ def _judge_request(stored: _Stored, signature: _Vouched, forms: _Forms, family: 
     if form is not None:
         stored.tally.match(f"{stored.artifact} in {signature.artifact}: {form}")
         return True
-    stored.tally.find(
-        Reason.CONTENT_REQUEST_UNVERIFIABLE
-        if family.rewritten
-        else Reason.CONTENT_REQUEST_HASH_MISMATCH,
-        stored.whole,
-        what="the proxy forwarded another body than this"
-        if family.rewritten
-        else "the signed request is not this one",
-        got=stored.wire.hex(),
-        expected=signed.hex(),
-    )
+    left = () if family.rewritten else forms.untested
+    if family.rewritten:
+        reason = Reason.CONTENT_REQUEST_UNVERIFIABLE
+        what = "the proxy forwarded another body than this"
+    elif left:
+        reason = Reason.CONTENT_REQUEST_UNVERIFIABLE
+        what = f"the request is too large to be tested in the form {' or '.join(left)}"
+    else:
+        reason = Reason.CONTENT_REQUEST_HASH_MISMATCH
+        what = "the signed request is not this one"
+    stored.tally.find(reason, stored.whole, what=what, got=stored.wire.hex(), expected=signed.hex())
     return False
 
 
@@ -298,11 +310,11 @@ def request(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
 
 def _judge_complete(stored: _Stored) -> None:
     """Demand the end of the answer: its framing, and of a stream its last line."""
-    reply = read_reply(stored.body)
+    reply = reply_of(stored.body)
     framed = stored.exchange.response is not None and stored.exchange.response.complete
     if framed and (reply.done or not reply.stream):
         return
-    end = len(stored.body)
+    end = stored.size
     stored.tally.find(
         Reason.CONTENT_RESPONSE_INCOMPLETE,
         stored.at(end, end),
@@ -323,6 +335,16 @@ def _judge_response(stored: _Stored, signature: _Vouched, forms: _Forms) -> None
             for coding in _header(stored.evidence, document, "content-encoding")
             if coding is not None and coding.strip().lower() != "identity"
         ]
+        left = forms.untested
+        if left and not codings:
+            stored.tally.find(
+                Reason.ARTIFACT_EXTERNAL_UNAVAILABLE,
+                stored.whole,
+                what=f"the answer is too large to be tested in the form {' or '.join(left)}",
+                got=f"{stored.size} bytes, {stored.wire.hex()}",
+                expected=signed.hex(),
+            )
+            return
         stored.tally.find(
             Reason.EXCHANGE_CONTENT_ENCODED if codings else Reason.CONTENT_RESPONSE_HASH_MISMATCH,
             stored.whole,

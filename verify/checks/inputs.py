@@ -13,19 +13,25 @@ A check may read the facts of its needs and of everything those rest on, so near
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from verify.engine.value import value
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from verify.engine.asof import AsOf
     from verify.policy.model import Policy
     from verify.trust.store import TrustStore
     from verify.wire.container import UnverifiedBundle
+    from verify.wire.outside import Given
 
-BlobSource = Callable[[str], bytes | None]
-"""Given a digest (``sha256:…``), the bytes of an external blob, or None where none was supplied."""
+BlobSource: TypeAlias = "Callable[[str], Given | None]"
+"""Given a digest (``sha256:…``), an external blob, or None where none was supplied.
+
+Either its bytes, or a file opened for reading (`open(path, "rb")`), which is read once in small
+pieces and closed: memory then does not depend on its size.
+"""
 
 
 @value

@@ -18,7 +18,8 @@ from verify.engine.outcome import Affirmed, Outcome, Pointer
 from verify.engine.reason import Reason
 from verify.engine.tally import Tally
 from verify.engine.value import value
-from verify.wire.model import ArtifactUnavailable, Binding, Evidence, KeyId, Nonce
+from verify.wire.limits import EVIDENCE_DOCUMENT
+from verify.wire.model import ArtifactUnavailable, Binding, Evidence, KeyId, LargeBody, Nonce
 from verify.wire.strict_json import parse_evidence, pointer_get
 
 _NONCE: Final = b"teebundle/nonce/v1\x00"
@@ -210,9 +211,9 @@ def _judge_marker(
 ) -> None:
     secret = evidence.body(binding.one("marker"))
     request = binding.one("request")
+    body = evidence.chat_body(request)
     place = binding.one("pointer")
     nonce = nonces.get(binding.one("nonce"))
-    found = _carried(evidence.body(request), place)
     if len(secret) != _FULL:
         tally.find(
             Reason.MARKER_MISMATCH,
@@ -222,6 +223,17 @@ def _judge_marker(
             expected="32 bytes",
         )
         return
+    size = body.size if isinstance(body, LargeBody) else len(body)
+    if isinstance(body, LargeBody) or size > EVIDENCE_DOCUMENT:
+        tally.find(
+            Reason.MARKER_MISSING,
+            Pointer(document=evidence.document(request)),
+            what="the request is too large to be read for its marker",
+            got=f"{size} bytes",
+            expected=f"at most {EVIDENCE_DOCUMENT} bytes",
+        )
+        return
+    found = _carried(body, place)
     wanted = marker_text(evidence.statement.signer, nonce.commitment, secret)
     if found != wanted:
         tally.find(

@@ -22,7 +22,7 @@ from verify.engine.outcome import Affirmed, Outcome, Pointer
 from verify.engine.reason import Reason
 from verify.engine.tally import Tally
 from verify.engine.value import value
-from verify.families.content import read_reply
+from verify.families.content import reply_of
 from verify.families.identity import AttestedIdentity, RecognisedAnswers
 from verify.families.signatures import (
     Identity,
@@ -30,6 +30,7 @@ from verify.families.signatures import (
     VerifiedSignature,
     judge_kind,
     parse_answer,
+    parse_found_event,
     parse_headers,
     parse_identity,
     parse_stream_event,
@@ -37,7 +38,15 @@ from verify.families.signatures import (
 )
 from verify.policy.model import SessionRules
 from verify.wire.headers import read_headers
-from verify.wire.model import Artifact, ArtifactUnavailable, Binding, Evidence, Exchange, Statement
+from verify.wire.model import (
+    Artifact,
+    ArtifactUnavailable,
+    Binding,
+    Evidence,
+    Exchange,
+    LargeBody,
+    Statement,
+)
 
 _ARTIFACT: Final = frozenset(
     {
@@ -170,11 +179,14 @@ def chats(statement: Statement) -> tuple[Exchange, ...]:
 
 def _read(evidence: Evidence, artifact: Artifact) -> SignatureAnswer:
     """Read a signature from its carrier. Raises `FormatError`, `Refused`, `ArtifactUnavailable`."""
+    if artifact.role == "http.response.body":
+        stream = evidence.chat_body(artifact.id)
+        if isinstance(stream, LargeBody):
+            return parse_found_event(stream.events, stream.event)
+        return parse_stream_event(stream)
     body = evidence.body(artifact.id)
     if artifact.role == "http.response.headers":
         return parse_headers(read_headers(body))
-    if artifact.role == "http.response.body":
-        return parse_stream_event(body)
     return parse_answer(body)
 
 
@@ -207,10 +219,10 @@ def _judge_chat_id(
     evidence: Evidence, carrier: Artifact, response: str | None, tally: Tally
 ) -> None:
     exchange = evidence.statement.exchange_of_body(carrier.id)
-    body = evidence.bodies.get(response or "")
+    body = evidence.known_body(response)
     if exchange is None or body is None or carrier.id == response:
         return
-    asked, answered = _stated_chat(exchange.request.url), read_reply(body).chat_id
+    asked, answered = _stated_chat(exchange.request.url), reply_of(body).chat_id
     if asked is not None and answered is not None and asked != answered:
         tally.find(
             Reason.SIGNATURE_CHAT_ID_MISMATCH,
@@ -629,8 +641,8 @@ def role(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
 
 
 def _asked_model(evidence: Evidence, request: str | None) -> str:
-    body = evidence.bodies.get(request or "")
-    asked = None if body is None else read_reply(body).model
+    body = evidence.known_body(request)
+    asked = None if body is None else reply_of(body).model
     return "" if asked is None else f", the request asked for {asked}"
 
 

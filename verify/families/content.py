@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Final, Literal
 
 from verify.engine.errors import FormatError
 from verify.engine.value import value
+from verify.wire.limits import EVIDENCE_DOCUMENT
+from verify.wire.model import LargeBody, Reply
 from verify.wire.strict_json import Json, parse_evidence, span
 
 Form = Literal[
@@ -23,6 +25,7 @@ Form = Literal[
 ]
 
 RAW: Final[Form] = "raw"
+IONET_STREAM: Final[Form] = "ionet_stream"
 
 _DEFAULT: Final = (", ", ": ")
 _COMPACT: Final = (",", ":")
@@ -130,32 +133,80 @@ def ionet_request(body: bytes) -> bytes:
     return _dump({**members, **others}, _COMPACT)
 
 
+class _Chunks:
+    """Picks the data lines of a stream without ``[DONE]`` and without the signature event."""
+
+    __slots__ = ("_after_signature", "_signatures")
+
+    def __init__(self) -> None:
+        self._after_signature = False
+        self._signatures = 0
+
+    def of(self, lines: bytes) -> list[str]:
+        """Return the chunks of lines that follow those given before. Raises `Inadmissible`."""
+        try:
+            texts = lines.decode().split("\n")
+        except UnicodeDecodeError as error:
+            raise Inadmissible("not UTF-8") from error
+        chunks: list[str] = []
+        after_signature = self._after_signature
+        for line in texts:
+            if line == "event: signature":
+                self._signatures += 1
+                after_signature = True
+                continue
+            if line.startswith("data: "):
+                if not after_signature and not line.startswith("data: [DONE]"):
+                    chunks.append(line[6:])
+                after_signature = False
+            elif not line:
+                after_signature = False
+        self._after_signature = after_signature
+        if self._signatures > 1:
+            raise Inadmissible("more than one signature event")
+        return chunks
+
+
 def ionet_stream(body: bytes) -> bytes:
     """Return the normal form of a stream at io.net. Raises `Inadmissible`.
 
     The compact dump of the data lines without ``[DONE]`` and without the signature event.
     """
-    try:
-        lines = body.decode().split("\n")
-    except UnicodeDecodeError as error:
-        raise Inadmissible("not UTF-8") from error
-    chunks: list[str] = []
-    signatures = 0
-    after_signature = False
-    for line in lines:
-        if line == "event: signature":
-            signatures += 1
-            after_signature = True
-            continue
-        if line.startswith("data: "):
-            if not after_signature and not line.startswith("data: [DONE]"):
-                chunks.append(line[6:])
-            after_signature = False
-        elif not line:
-            after_signature = False
-    if signatures > 1:
-        raise Inadmissible("more than one signature event")
-    return _dump({"chunks": chunks}, _COMPACT)
+    return _dump({"chunks": _Chunks().of(body)}, _COMPACT)
+
+
+class StreamForm:
+    """The digest of `ionet_stream`, computed block by block."""
+
+    __slots__ = ("_broken", "_chunks", "_digest", "_first")
+
+    def __init__(self) -> None:
+        self._chunks = _Chunks()
+        self._digest = sha256(b'{"chunks":[')
+        self._first = True
+        self._broken = False
+
+    def block(self, block: bytes) -> None:
+        """Take the next whole lines, with the last line end or, at the end of all, without."""
+        if self._broken:
+            return
+        try:
+            chunks = self._chunks.of(block.removesuffix(b"\n"))
+        except Inadmissible:
+            self._broken = True
+            return
+        if chunks:
+            self._digest.update(b"" if self._first else b",")
+            self._digest.update(_dump(chunks, _COMPACT)[1:-1])
+            self._first = False
+
+    def digest(self) -> bytes | None:
+        """Return the SHA-256 of the form, at the end; None where the stream has no such form."""
+        if self._broken:
+            return None
+        whole = self._digest.copy()
+        whole.update(b"]}")
+        return whole.digest()
 
 
 def model_renamed(body: bytes, model: str | None) -> bytes:
@@ -222,18 +273,45 @@ def admitted(profile: str) -> Admitted:
 
 
 def digests(
-    body: bytes, forms: Sequence[Form], model: str | None = None
+    body: bytes | LargeBody, forms: Sequence[Form], model: str | None = None
 ) -> Iterator[tuple[Form, bytes]]:
     """Give the SHA-256 of ``body`` in each of ``forms`` that exists for it, one at a time.
 
-    ``model``: the response's model name, for ``model_renamed``.
+    ``model``: the response's model name, for ``model_renamed``. Of a large body, the forms that
+    were computed while it was hashed; `untested` names the others.
     """
+    if isinstance(body, LargeBody):
+        for form in forms:
+            digest = body.sha256 if form == RAW else body.forms.get(form)
+            if digest is not None:
+                yield form, digest
+        return
     for form in forms:
         try:
             text = _in_form(form, body, model)
         except Inadmissible:
             continue
         yield form, sha256(text).digest()
+
+
+def untested(body: bytes | LargeBody, forms: Sequence[Form]) -> tuple[Form, ...]:
+    """Return those of ``forms`` that may exist for a body but are not computed for its size.
+
+    A hash that fits no other form is then no contradiction. A stream of events is no JSON value,
+    so only its own form is ever left open.
+    """
+    if isinstance(body, LargeBody):
+        known: Collection[str] = body.forms
+    elif len(body) > EVIDENCE_DOCUMENT:
+        known = (IONET_STREAM,)
+    else:
+        return ()
+    stream = reply_of(body).stream
+    return tuple(
+        form
+        for form in forms
+        if form != RAW and form not in known and (form == IONET_STREAM or not stream)
+    )
 
 
 def matching_form(
@@ -246,23 +324,9 @@ def matching_form(
     return None
 
 
-@value
-class Reply:
-    """What a chat response says about itself; nothing of it is proven.
-
-    ``stream``: server-sent events. ``done``: a line ``data: [DONE]`` was received. ``chat_id``,
-    ``model``: of the JSON object, or of the first data line that is one. ``error``: the offset of a
-    data line, or 0, where an error object stands instead of an answer; None where there is none.
-    """
-
-    stream: bool
-    done: bool
-    chat_id: str | None
-    model: str | None
-    error: int | None
-
-
 def _object(text: bytes) -> Mapping[str, Json] | None:
+    if not text.lstrip(b" \t\r\n").startswith(b"{"):
+        return None
     try:
         value = parse_evidence(text)
     except FormatError:
@@ -286,37 +350,63 @@ def _is_error(members: Mapping[str, Json] | None) -> bool:
     )
 
 
+class ReplyReader:
+    """What `read_reply` reads, block by block: each block is whole lines of the body."""
+
+    __slots__ = ("_done", "_error", "_first", "_stream")
+
+    def __init__(self) -> None:
+        self._stream = False
+        self._done = False
+        self._first: Mapping[str, Json] | None = None
+        self._error: int | None = None
+
+    def block(self, block: bytes, offset: int = 0) -> None:
+        """Take the next lines, which begin at ``offset`` of the body."""
+        if not self._stream and _DATA.search(block) is None:
+            return
+        self._stream = True
+        self._done = self._done or (b"[DONE]" in block and _DONE.search(block) is not None)
+        if self._first is not None and b'"error"' not in block:
+            return
+        for found in _DATA.finditer(block):
+            stop = block.find(b"\n", found.end())
+            line = block[found.end() : stop if stop >= 0 else len(block)]
+            if self._first is not None and b'"error"' not in line:
+                continue
+            members = _object(line)
+            if members is None:
+                continue
+            self._first = self._first or members
+            if self._error is None and _is_error(members):
+                self._error = offset + found.start()
+
+    def reply(self, whole: bytes | None = None) -> Reply:
+        """Return what was read. ``whole``: the body, where one JSON object may be all of it."""
+        first = self._first
+        error = self._error
+        if not self._stream and whole is not None:
+            first = _object(whole)
+            error = 0 if _is_error(first) else None
+        return Reply(
+            stream=self._stream,
+            done=self._done,
+            chat_id=_string(first, "id"),
+            model=_string(first, "model"),
+            error=error,
+        )
+
+
 def read_reply(body: bytes) -> Reply:
     """Read a chat response far enough to know its kind, end, id and model. Never raises.
 
     Source: providers.md 2.7 (complete stream), 2.8 (error frames).
     """
-    first: Mapping[str, Json] | None = None
-    if _DATA.search(body) is None:
-        first = _object(body)
-        return Reply(
-            stream=False,
-            done=False,
-            chat_id=_string(first, "id"),
-            model=_string(first, "model"),
-            error=0 if _is_error(first) else None,
-        )
-    error: int | None = None
-    for found in _DATA.finditer(body):
-        stop = body.find(b"\n", found.end())
-        line = body[found.end() : stop if stop >= 0 else len(body)]
-        if first is not None and b'"error"' not in line:
-            continue
-        members = _object(line)
-        if members is None:
-            continue
-        first = first or members
-        if error is None and _is_error(members):
-            error = found.start()
-    return Reply(
-        stream=True,
-        done=_DONE.search(body) is not None,
-        chat_id=_string(first, "id"),
-        model=_string(first, "model"),
-        error=error,
-    )
+    reader = ReplyReader()
+    reader.block(body)
+    return reader.reply(body)
+
+
+def reply_of(body: bytes | LargeBody) -> Reply:
+    """Return what `read_reply` says, or what was read of a body too large to be held."""
+    return body.reply if isinstance(body, LargeBody) else read_reply(body)

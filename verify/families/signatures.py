@@ -199,13 +199,18 @@ def parse_stream_event(body: bytes) -> SignatureAnswer:
     """
     lines = body.split(b"\n")
     places = [number for number, line in enumerate(lines) if line == b"event: signature"]
-    if not places:
+    behind = lines[places[0] + 1] if places and places[0] + 1 < len(lines) else b""
+    return parse_found_event(len(places), behind)
+
+
+def parse_found_event(events: int, data: bytes) -> SignatureAnswer:
+    """Read the line behind the first of ``events`` signature events; see `parse_stream_event`."""
+    if not events:
         raise Refused(
             Reason.SIGNATURE_UNAVAILABLE, "no signature event", expected="event: signature"
         )
-    if len(places) > 1:
+    if events > 1:
         raise FormatError(0, "more than one signature event", reason=Reason.SIGNATURE_MALFORMED)
-    data = lines[places[0] + 1] if places[0] + 1 < len(lines) else b""
     if not data.startswith(b"data: "):
         raise FormatError(
             0, "no data line behind event: signature", reason=Reason.SIGNATURE_MALFORMED

@@ -29,6 +29,8 @@ CERTIFICATE: Final = 16 * KIB
 TIMESTAMP: Final = 32 * KIB
 LOG_PROOF: Final = 64 * KIB
 DERIVATION_SOURCES: Final = 3
+DERIVED_TOTAL: Final = 512 * MIB
+"""Derived bytes held of one bundle, and of its attachments together: a whole packed file's."""
 GUNZIP_OUTPUT: Final = MIB
 SALT: Final = 32
 EXTENSION: Final = 64 * KIB

@@ -271,25 +271,97 @@ class ArtifactUnavailable(Exception):  # noqa: N818  (a state, not a fault)
 
 
 @value
+class Reply:
+    """What a chat response says about itself; nothing of it is proven.
+
+    ``stream``: server-sent events. ``done``: a line ``data: [DONE]`` was received. ``chat_id``,
+    ``model``: of the JSON object, or of the first data line that is one. ``error``: the offset of a
+    data line, or 0, where an error object stands instead of an answer; None where there is none.
+    """
+
+    stream: bool
+    done: bool
+    chat_id: str | None
+    model: str | None
+    error: int | None
+
+
+@value
+class LargeBody:
+    """What stands for a chat body too large to be held: all that was read of it while hashing it.
+
+    ``size``, ``sha256`` (32 bytes): of the body without its salt. ``events``: how many lines
+    ``event: signature`` it has; ``event``: the line behind the first. ``forms``: SHA-256 of the
+    body in other forms than the wire's, by name; None where the body has no such form. A form that
+    is not listed could not be computed.
+    """
+
+    size: int
+    sha256: bytes
+    reply: Reply
+    events: int
+    event: bytes = field(repr=False)
+    forms: Mapping[str, bytes | None]
+
+
+@value
+class Outside:
+    """An external blob after the one reading of it. ``sha256``, ``sha512``: hex, of stored bytes.
+
+    ``data``: the stored bytes that were hashed, None where they are too large to be held. Then
+    ``bodies`` has what was read of the body in the framings in which it is a chat's.
+    """
+
+    size: int
+    sha256: str
+    sha512: str | None
+    data: bytes | None = field(repr=False)
+    bodies: Mapping[str, LargeBody] = field(default_factory=dict)
+
+
+@value
 class Evidence:
     """Fact of `blobs.derived`: the Statement and the bytes reached from it by digest.
 
     ``bodies`` maps an artifact id to its body (salt removed). ``states`` has every artifact.
     ``document_prefix`` is empty for the bundle's own Statement, ``attachment:<n>/`` for another's.
+    ``large``: artifacts whose bytes are there and were hashed, but are too large to be held, with
+    what was read of them where they are bodies of chats. ``outside``: every external blob.
     """
 
     statement: Statement
     bodies: Mapping[str, bytes]
     states: Mapping[str, ArtifactState]
     document_prefix: str = ""
+    large: Mapping[str, LargeBody | None] = field(default_factory=dict)
+    outside: Mapping[Digest, Outside] = field(default_factory=dict, repr=False)
 
     def body(self, artifact_id: str) -> bytes:
-        """Return the artifact's body. Raises `ArtifactUnavailable`; KeyError for an unknown id."""
+        """Return the artifact's body. Raises `ArtifactUnavailable`; KeyError for an unknown id.
+
+        A body too large to be held is unavailable to all who need its bytes at once.
+        """
         found = self.bodies.get(artifact_id)
         if found is None:
             artifact = self.statement.artifact(artifact_id)
-            raise ArtifactUnavailable(artifact, self.states[artifact_id])
+            state = self.states[artifact_id]
+            if artifact_id in self.large:
+                state = ArtifactState.EXTERNAL_UNAVAILABLE
+            raise ArtifactUnavailable(artifact, state)
         return found
+
+    def chat_body(self, artifact_id: str) -> bytes | LargeBody:
+        """Return a chat's body, or what stands for a large one. Raises as `body` does."""
+        return self.large.get(artifact_id) or self.body(artifact_id)
+
+    def known_body(self, artifact_id: str | None) -> bytes | LargeBody | None:
+        """Return a chat's body as far as it is there; None for no id and for absent bytes."""
+        wanted = artifact_id or ""
+        return self.large.get(wanted) or self.bodies.get(wanted)
+
+    def has_bytes(self, artifact_id: str) -> bool:
+        """Whether the bytes of an artifact are there, held or not."""
+        return artifact_id in self.bodies or artifact_id in self.large
 
     def document(self, artifact_id: str) -> str:
         """Return the pointer document of an artifact, e.g. ``artifact:quote-1``."""
