@@ -11,6 +11,7 @@ Source: providers.md 2.1; bundle-format.md 6.4.
 from __future__ import annotations
 
 import contextlib
+import selectors
 import socket
 import ssl
 from base64 import b64encode
@@ -320,6 +321,13 @@ def connect(
         if not trust.excuses(host, port):
             raise Broken("tls", f"{place}: the certificate is not trusted: {why}") from error
     return shaken(trust.none, webpki=False)
+
+
+def is_readable(made: socket.socket) -> bool:
+    """Whether something has come that nobody read yet."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(made, selectors.EVENT_READ)
+        return bool(selector.select(0))
 
 
 def is_alive(made: socket.socket) -> bool:

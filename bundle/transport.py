@@ -32,7 +32,7 @@ from urllib.parse import SplitResult, urlsplit
 import h11
 
 from bundle.bounds import TRANSIENT, Bounds
-from bundle.peer import Broken, Proxy, Trust, connect, is_alive
+from bundle.peer import Broken, Proxy, Trust, connect, is_alive, is_readable
 from bundle.recording import (
     Failure,
     RecordedExchange,
@@ -346,6 +346,7 @@ class _Exchange:
     http_version: str = "1.1"
     received: tuple[tuple[str, str], ...] | None = None
     line: _Line | None = None
+    unsent: bool = False
     ended_stream: bool = False
     ragged: bool = False
 
@@ -491,7 +492,7 @@ class Transport:
                 under.line.socket.close()
             raise
         if under.line is not None:
-            self._release(place, under.line, reusable=failure is None)
+            self._release(place, under.line, reusable=failure is None and not under.unsent)
         stored = sink.finish() if sink is not None and under.started_sink else None
         recorded = replace(
             under.recorded(failure), complete=failure is None, done_at=under.body.done_at
@@ -614,13 +615,8 @@ class Transport:
         if body:
             parts.append(line.parser.send(h11.Data(data=body)) or b"")
         parts.append(line.parser.send(h11.EndOfMessage()) or b"")
-        try:
-            self._send(under, line, b"".join(parts))
-            self._receive(under, line, method)
-        except TimeoutError as error:
-            raise _silent(under) from error
-        except OSError as error:
-            raise _lost(under) from error
+        self._send(under, line, b"".join(parts))
+        self._receive(under, line, method)
 
     def _send(self, under: _Exchange, line: _Line, data: bytes) -> None:
         """Send, unless the other side stops reading: it may have answered already."""
@@ -629,19 +625,25 @@ class Transport:
             while rest:
                 line.socket.settimeout(under.deadline.wait(under.limits.idle_s))
                 rest = rest[line.socket.send(rest[:_SEND]) :]
-        except TimeoutError:
-            raise
+        except TimeoutError as error:
+            under.unsent = True
+            if not is_readable(line.socket):
+                raise _silent(under) from error
         except OSError:
-            return
+            under.unsent = True
 
     def _read(self, under: _Exchange, line: _Line) -> bytes:
-        """Return the next bytes, none at the end. Raises OSError, `Broken`."""
+        """Return the next bytes, none at the end. Raises `Broken`."""
         line.socket.settimeout(under.deadline.wait(under.limits.idle_s))
         try:
             data = line.socket.recv(_READ)
         except ssl.SSLEOFError:
             under.ragged = True
             data = b""
+        except TimeoutError as error:
+            raise _silent(under) from error
+        except OSError as error:
+            raise _lost(under) from error
         if data and under.first is None:
             under.first = self._clock()
         under.ended_stream = not data
@@ -674,12 +676,13 @@ class Transport:
                 line.parser.receive_data(self._read(under, line))
             else:
                 break
-        if under.ragged and line.parser.their_state is not h11.DONE:
-            # a body that the end of the connection ends is whole only if TLS ended properly
+        if under.ragged:
+            # a body that ends with the connection is whole only if TLS ended properly
+            # (RFC 9112 9.8); one of any other framing would not have come to its end above
             raise _lost(under)
 
     def _head(self, under: _Exchange, line: _Line) -> h11.Response:
-        """Read up to the end of the header block. Raises OSError, `Broken`."""
+        """Read up to the end of the header block. Raises `Broken`."""
         head = bytearray()
         before = 0  # bytes of earlier, informational blocks
         limit = under.limits.headers
