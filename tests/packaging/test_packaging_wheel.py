@@ -44,6 +44,60 @@ def test_wheel_holds_all_sources_schemas_anchors_policies_and_the_demo(
     assert wheel.read(f"bundle/_demo/{BUNDLE.name}") == BUNDLE.read_bytes()
 
 
+BUILDERS: Final = "bundle/_fixtures/"
+
+
+def test_wheel_holds_the_simulation_and_only_builders(wheel: zipfile.ZipFile) -> None:
+    names = {name.removeprefix(BUILDERS) for name in wheel.namelist() if name.startswith(BUILDERS)}
+    for path in (ROOT / "fixtures" / "simulator").glob("*.py"):
+        assert wheel.read(f"{BUILDERS}simulator/{path.name}") == path.read_bytes()
+    assert all(name.endswith(".py") for name in names)
+    assert not any(name.startswith(("vectors", "bundles", "trust/")) for name in names)
+    assert not {"build.py", "worked_example.py", "contract.py"} & names
+
+
+SIMULATE: Final = """
+import importlib, pkgutil, sys
+sys.path.insert(0, {folder!r})
+from bundle import simulation
+found = simulation.load()
+for module in pkgutil.iter_modules(found.__path__):
+    simulation.load(f"simulator.{{module.name}}")
+wire, vendors = simulation.load("simulator.wire"), simulation.load("simulator.vendors")
+for target in ("/tdx/certification/v4/qe/identity", "/nothing"):
+    answer = vendors.Vendors()(
+        wire.Request(method="GET", target="/intel-pcs" + target, headers=(), body=b"",
+                     connection=0, spki=None, number=0)
+    )
+    print(answer.status)
+print(found.__name__, found.__file__.startswith({folder!r}), "fixtures" in sys.modules)
+"""
+
+
+def test_wheel_unpacked_imports_every_module_of_its_simulation(
+    wheel: zipfile.ZipFile, tmp_path: Path
+) -> None:
+    folder = tmp_path / "installed"
+    wheel.extractall(folder)
+    stranger = folder / "fixtures"  # another package of that name is never taken for ours
+    stranger.mkdir()
+    (stranger / "__init__.py").write_text("raise ImportError('not ours')\n", encoding="ascii")
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", SIMULATE.format(folder=str(folder))],
+        capture_output=True,
+        check=False,
+        cwd=tmp_path,
+        timeout=120,
+    )
+    assert done.stderr == b""
+    assert done.stdout.decode().split("\n") == [
+        "200",
+        "404",
+        "bundle._fixtures.simulator True False",
+        "",
+    ]
+
+
 def test_wheel_holds_nothing_of_the_checkout(wheel: zipfile.ZipFile) -> None:
     tops = {name.split("/")[0] for name in wheel.namelist()}
     assert tops == {*SOURCES, f"teebundle-{VERSION}.dist-info"}
