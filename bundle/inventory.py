@@ -11,20 +11,36 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Literal
-from urllib.parse import parse_qs, urlsplit
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO, Final, Literal
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from bundle.assemble import Assembly, ExchangeIds
+from bundle.providers.reading import chat_id, header
 from bundle.recording import RecordedExchange
 from verify.engine.errors import FormatError, Refused, UsageError
 from verify.families import shapes
+from verify.families.dstack import DstackReport
 from verify.families.identity import Item, RecognisedAnswer, ReportObject
 from verify.families.members import Companion
 from verify.wire.derive import run_steps
 from verify.wire.strict_json import Json, parse_evidence
+
+__all__ = [
+    "Inventory",
+    "Platform",
+    "SessionNonce",
+    "header",
+    "media_type",
+    "nonce_of",
+    "platform_of",
+    "response_role",
+    "sent_nonce",
+]
 
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}")
 
@@ -47,8 +63,13 @@ _RESPONSE_ROLES: Final[Mapping[str, str]] = {
     "time": "time.checkpoint",
 }
 _OTHER: Final = "provider.evidence"
-_STATUS_MATTERS: Final = frozenset(("collateral", "revocation", "nras", "jwks", "provenance"))
-"""Purposes whose error pages are kept, but under no role that a vendor check reads."""
+_STATUS_MATTERS: Final = frozenset(
+    ("collateral", "revocation", "nras", "jwks", "provenance", "receipt", "key-config")
+)
+"""Purposes whose error pages are kept, but under no role that a check reads as evidence.
+
+A failed try is part of the record; beside a later good one it must not speak against it.
+"""
 
 _CHAIN_HEADERS: Final[Mapping[str, tuple[str, str]]] = {
     "tcb-info-issuer-chain": ("intel.tcb-info", "intel.tcb-info-chain"),
@@ -64,14 +85,6 @@ _CHAIN_HEADERS: Final[Mapping[str, tuple[str, str]]] = {
 
 
 # --- roles -----------------------------------------------------------------------------------
-
-
-def header(recorded: RecordedExchange, name: str) -> str | None:
-    """Return the first response header of that name that is not redacted, or None."""
-    for found, value in recorded.response_headers or ():
-        if found.lower() == name and value is not None:
-            return value
-    return None
 
 
 def media_type(recorded: RecordedExchange) -> str:
@@ -184,7 +197,11 @@ _RELEASE_ROLES: Final = _STATEMENT_ROLES | {"release.digest", "release.manifest"
 def _repository(url: str) -> tuple[str, ...]:
     """Return owner and name of the repository that a release URL speaks of."""
     parts = urlsplit(url).path.strip("/").split("/")
-    return tuple(parts[1:3] if parts[0] == "repos" else parts[:2])
+    if "repos" in parts:
+        start = parts.index("repos") + 1
+    else:  # .../owner/name/releases/download/...
+        start = max(0, parts.index("releases") - 2) if "releases" in parts else 0
+    return tuple(parts[start : start + 2])
 
 
 # --- what a session's nonce is ---------------------------------------------------------------
@@ -203,16 +220,39 @@ class SessionNonce:
     beacon: str | None = None
 
 
+def _nonce_text(text: object) -> bytes | None:
+    """Return the bytes of a nonce in hex: at least sixteen; None for anything else."""
+    if not isinstance(text, str):
+        return None
+    try:
+        value = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        return None
+    return value if len(value) >= 16 else None
+
+
 def nonce_of(url: str) -> bytes | None:
     """Return the bytes of the hex nonce in an attestation URL, or None."""
-    for text in parse_qs(urlsplit(url).query).get("nonce", ()):
-        try:
-            value = bytes.fromhex(text)
-        except ValueError:
-            continue
-        if len(value) >= 16:
+    found = (_nonce_text(text) for text in parse_qs(urlsplit(url).query).get("nonce", ()))
+    return next((value for value in found if value is not None), None)
+
+
+def sent_nonce(recorded: RecordedExchange, known: Collection[bytes] = ()) -> bytes | None:
+    """Return the nonce that an attestation request carried, or None.
+
+    The parameter ``nonce`` of the URL; else the member ``nonce`` of a JSON body; else whichever of
+    ``known`` (nonces of this capture) stands anywhere in URL or body, as hex.
+    """
+    value = nonce_of(recorded.url)
+    if value is not None:
+        return value
+    body = _json(recorded.request_body)
+    if isinstance(body, Mapping):
+        value = _nonce_text(body.get("nonce"))
+        if value is not None:
             return value
-    return None
+    sent = recorded.url.lower().encode() + b" " + (recorded.request_body or b"").lower()
+    return next((value for value in known if value.hex().encode() in sent), None)
 
 
 # --- the inventory ---------------------------------------------------------------------------
@@ -256,7 +296,6 @@ class Inventory:
     _kept: list[_Kept] = field(default_factory=list)
     _answers: list[_Listed] = field(default_factory=list)
     _nonce_ids: dict[bytes, str] = field(default_factory=dict)
-    _derived: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def add(self, recorded: RecordedExchange, *, name: str = "") -> ExchangeIds:
         """Add one exchange and everything derived from it. ``name``: the file, for messages.
@@ -288,14 +327,9 @@ class Inventory:
         return ids
 
     def _read(self, recorded: RecordedExchange, name: str) -> RecognisedAnswer | None:
-        usable = (
-            recorded.purpose == "attestation"
-            and recorded.status is not None
-            and 200 <= recorded.status < 300
-            and recorded.complete
-            and bool(recorded.response_body)
-        )
-        if not usable or recorded.response_body is None:
+        if recorded.purpose != "attestation" or not _usable(recorded):
+            return None
+        if not recorded.response_body:
             return None
         try:
             return shapes.read_answer(
@@ -316,17 +350,18 @@ class Inventory:
             raise UsageError(message) from error
 
     def _companions(self) -> tuple[Companion, ...]:
-        """Return the documents recorded before that an answer may lean on."""
-        return tuple(
-            (kept.ids.response_body, found)
-            for kept in self._kept
-            if kept.recorded.purpose == "key-config"
-            and kept.ids.response_body is not None
-            and isinstance(found := _json(kept.recorded.response_body), Mapping)
-        )
+        """Return the recorded documents that an answer may lean on, as the verifier sees them."""
+        found: list[Companion] = []
+        for kept in self._kept:
+            body = kept.ids.response_body
+            if kept.recorded.purpose != "key-config" or not _usable(kept.recorded) or body is None:
+                continue
+            with suppress(FormatError):
+                found.append((body, shapes.parse_answer(kept.recorded.response_body or b"")))
+        return tuple(found)
 
     def _declare_nonce(self, recorded: RecordedExchange) -> None:
-        value = nonce_of(recorded.url)
+        value = sent_nonce(recorded, self.nonces)
         if value is None or value in self._nonce_ids:
             return
         made = self.nonces.get(value) or SessionNonce(value=value)
@@ -362,30 +397,46 @@ class Inventory:
         return tuple(chains)
 
     def _derive_items(self, answer: RecognisedAnswer, kept: _Kept, source: str) -> None:
-        ids: dict[tuple[str, ...], str] = {}
+        listed = _Listed(answer=answer, exchange=kept.ids, recorded=kept.recorded, ids={})
+        self._answers.append(replace(listed, ids=self._ids_of(answer, source, {})))
+
+    def _ids_of(
+        self, answer: RecognisedAnswer, source: str, ids: Mapping[tuple[str, ...], str]
+    ) -> Mapping[tuple[str, ...], str]:
+        """Return the artifact id of every item, derived now where ``ids`` has none.
+
+        Each answer has artifacts of its own, of keys in a list that several lean on, too: the
+        verifier counts the items of every answer.
+        """
+        found = dict(ids)
         for item in answer.items:
             key = (item.source or "", item.role, *item.steps)
-            known = self._derived.get(key) if item.source is not None else None
-            ids[key] = known or self.assembly.derive(
-                item.source or source,
-                role=item.role,
-                steps=item.steps,
-                media_type=item.media_type,
-            )
-            if item.source is not None:
-                self._derived[key] = ids[key]
-        self._answers.append(
-            _Listed(answer=answer, exchange=kept.ids, recorded=kept.recorded, ids=ids)
-        )
+            if key not in found:
+                found[key] = self.assembly.derive(
+                    item.source or source,
+                    role=item.role,
+                    steps=item.steps,
+                    media_type=item.media_type,
+                )
+        return found
 
-    def nonce_id(self, value: bytes) -> str | None:
-        """Return the id under which a nonce was declared, None where no request carried it."""
-        return self._nonce_ids.get(value)
+    def _read_again(self) -> None:
+        """Read answers again that lean on documents, some of which were recorded after them."""
+        companions = self._companions()
+        for number, listed in enumerate(self._answers):
+            body, source = listed.recorded.response_body, listed.exchange.response_body
+            if not companions or listed.answer.family != "chutes" or not body or source is None:
+                continue
+            with suppress(FormatError, Refused):
+                answer = shapes.read_answer(shapes.parse_answer(body), "", companions)
+                ids = self._ids_of(answer, source, listed.ids)
+                self._answers[number] = replace(listed, answer=answer, ids=ids)
 
     # --- bindings ----------------------------------------------------------------------------
 
     def bind(self) -> None:
         """Declare every pair the verifier is to test. Call once, after the last exchange."""
+        self._read_again()
         for kept in self._kept:
             if kept.chains and kept.ids.response_body is not None:
                 self.assembly.bind(
@@ -396,6 +447,7 @@ class Inventory:
                 self._bind_report(listed, report)
         self._bind_nras()
         self._bind_signatures()
+        self._bind_carried()
         self._bind_receipts()
         self._bind_around()
 
@@ -408,7 +460,7 @@ class Inventory:
     def _bind_report(self, listed: _Listed, report: ReportObject) -> None:
         bind = self.assembly.bind
         quote, *managers = self._quotes(listed, report)
-        value = nonce_of(listed.recorded.url)
+        value = sent_nonce(listed.recorded, self.nonces)
         nonce = None if value is None else self._nonce_ids.get(value)
         for evidence in (quote, *managers):
             if nonce is not None:
@@ -508,26 +560,59 @@ class Inventory:
                 return kept.ids.response_body
         return None
 
+    def _chats(self) -> list[_Kept]:
+        """Return the chats that were answered, whole or cut; a refused try is no chat."""
+        return [
+            kept
+            for kept in self._kept
+            if kept.recorded.purpose == "chat" and _successful(kept.recorded)
+        ]
+
     def _bind_signatures(self) -> None:
-        chats = [kept for kept in self._kept if kept.recorded.purpose == "chat"]
+        chats = self._chats()
         for kept in self._kept:
             carrier = kept.ids.response_body
             if kept.recorded.purpose != "signature" or carrier is None or not chats:
                 continue
             stated = _json(kept.recorded.response_body)
-            if not isinstance(stated, Mapping) or "signature" not in stated:
+            if not _successful(kept.recorded) or not isinstance(stated, Mapping):
+                continue
+            if "signature" not in stated:
                 continue  # an answer that says there is none
             chat = _chat_before(chats, kept, self._kept)
-            self.assembly.bind(
-                "signature-covers",
-                signature=carrier,
-                key=self._key_of(stated.get("signing_address")),
-                request=chat.ids.request_body,
-                response=chat.ids.response_body,
-            )
+            self._bind_signature(carrier, stated.get("signing_address"), chat)
+
+    def _bind_signature(self, carrier: str, address: Json, chat: _Kept) -> None:
+        self.assembly.bind(
+            "signature-covers",
+            signature=carrier,
+            key=self._key_of(address),
+            request=chat.ids.request_body,
+            response=chat.ids.response_body,
+        )
+
+    def _bind_carried(self) -> None:
+        """Join chats with the signatures that came along with them, in headers or in the stream.
+
+        Source: providers.md 5.1, 5.4.
+        """
+        shapes_seen = {listed.answer.shape for listed in self._answers}
+        if self.assembly.profile != "ionet" and "ionet" not in shapes_seen:
+            return
+        for chat in self._chats():
+            named = [name.lower() for name, _ in chat.recorded.response_headers or ()]
+            if "signature" in named and chat.ids.response_headers is not None:
+                address = header(chat.recorded, "signing_address")
+                self._bind_signature(chat.ids.response_headers, address, chat)
+                continue
+            event = _signature_event(chat.recorded)
+            if event is not None and chat.ids.response_body is not None:
+                stated = _json(event)
+                named_key = stated.get("signing_address") if isinstance(stated, Mapping) else None
+                self._bind_signature(chat.ids.response_body, named_key, chat)
 
     def _bind_receipts(self) -> None:
-        chats = [kept for kept in self._kept if kept.recorded.purpose == "chat"]
+        chats = self._chats()
         keys = [
             listed.id(item)
             for listed in self._answers
@@ -566,34 +651,97 @@ class Inventory:
         )
 
     def _bind_around(self) -> None:
-        chats = [kept for kept in self._kept if kept.recorded.purpose == "chat"]
-        for chat in chats:
+        """Name the attestations nearest to each chat, a pair for each kind of key attested.
+
+        A report binds one signing key, so a round that asks for two algorithms has two answers.
+        """
+        for chat in self._chats():
             at = self._kept.index(chat)
             session = chat.recorded.session
             own = [item for item in self._answers if item.recorded.session == session]
-            places = {
-                item.exchange.exchange: number
-                for number, kept in enumerate(self._kept)
-                for item in own
-                if item.exchange.exchange == kept.ids.exchange
-            }
-            before = [exchange for exchange, number in places.items() if number < at]
-            after = [exchange for exchange, number in places.items() if number > at]
-            if before and after:
+            places = {kept.ids.exchange: number for number, kept in enumerate(self._kept)}
+            before = [item for item in own if places[item.exchange.exchange] < at]
+            after = [item for item in own if places[item.exchange.exchange] > at]
+            if not before or not after:
+                continue
+            nearest = {_algorithms(item): item for item in before}
+            first: dict[tuple[str, ...], _Listed] = {}
+            for item in after:
+                first.setdefault(_algorithms(item), item)
+            pairs = [(nearest[kind], item) for kind, item in first.items() if kind in nearest]
+            for one, other in pairs or [(before[-1], after[0])]:
                 self.assembly.bind(
                     "attested-around",
-                    before=before[-1],
-                    after=after[0],
+                    before=one.exchange.exchange,
+                    after=other.exchange.exchange,
                     chat=chat.ids.exchange,
                 )
 
 
+def _successful(recorded: RecordedExchange) -> bool:
+    """Whether an answer with a status of success came, whole or not."""
+    return recorded.status is not None and 200 <= recorded.status < 300
+
+
+def _usable(recorded: RecordedExchange) -> bool:
+    """Whether a whole answer with a status of success came."""
+    return _successful(recorded) and recorded.complete
+
+
+def _algorithms(listed: _Listed) -> tuple[str, ...]:
+    """Return the signing algorithms of an answer's report objects, where its family states any."""
+    return tuple(
+        report.algorithm for report in listed.answer.reports if isinstance(report, DstackReport)
+    )
+
+
+_EVENT: Final = b"event: signature"
+
+
+def _signature_event(recorded: RecordedExchange) -> bytes | None:
+    """Return the data of the signature event of a stream, empty where it has none; None without.
+
+    Reads a stored body line by line: it may be too large to be held.
+    """
+    if recorded.response_body is not None:
+        return _event_data(io.BytesIO(recorded.response_body))
+    if recorded.response_file is None:
+        return None
+    try:
+        with recorded.response_file.path.open("rb") as stream:
+            return _event_data(stream)
+    except OSError:
+        return None
+
+
+def _event_data(stream: BinaryIO) -> bytes | None:
+    begins = True
+    while line := stream.readline(_MAX_LINE):
+        if begins and line.rstrip(b"\n") == _EVENT:
+            return stream.readline(_MAX_LINE).strip().removeprefix(b"data: ")
+        begins = line.endswith(b"\n")
+    return None
+
+
+_MAX_LINE: Final = 64 << 10
+
+
+def _asked_chat(url: str) -> str:
+    """Return the chat id that a look-up asks for: ``request_id``, else the last path segment."""
+    parts = urlsplit(url)
+    named = parse_qs(parts.query).get("request_id")
+    return named[0] if named else unquote(parts.path.rsplit("/", 1)[-1])
+
+
 def _chat_before(chats: Sequence[_Kept], kept: _Kept, order: Sequence[_Kept]) -> _Kept:
     """Return the chat that a look-up names, else the last chat before it."""
-    path = urlsplit(kept.recorded.url).path
-    for chat in chats:
-        found = _chat_id(chat.recorded.response_body)
-        if found is not None and found in path.rsplit("/", 1)[-1]:
+    asked = _asked_chat(kept.recorded.url)
+    found = [(chat_id(chat.recorded), chat) for chat in chats]
+    for name, chat in found:
+        if name == asked:
+            return chat
+    for name, chat in found:  # a recorder may have put something around it
+        if name is not None and name in asked:
             return chat
     at = order.index(kept)
     before = [chat for chat in chats if order.index(chat) < at]
@@ -607,14 +755,6 @@ def _chat_of_receipt(chats: Sequence[_Kept], kept: _Kept) -> _Kept | None:
         if header(chat.recorded, "x-receipt-id") == receipt_id:
             return chat
     return None
-
-
-_CHAT_ID: Final = re.compile(rb'"id" ?: ?"([!-~]{1,128}?)"')
-
-
-def _chat_id(body: bytes | None) -> str | None:
-    found = _CHAT_ID.search(body or b"")
-    return None if found is None else found.group(1).decode("ascii")
 
 
 def _submitted(body: bytes | None) -> tuple[bytes, ...]:

@@ -13,16 +13,30 @@ from types import MappingProxyType
 from typing import Final
 
 from bundle.calls import Provider
+from bundle.providers.aci import Aci
+from bundle.providers.chutes import Chutes
+from bundle.providers.ionet import IoNet
 from bundle.providers.nanogpt import NanoGpt
 from bundle.providers.near_direct import NearDirect
+from bundle.providers.near_gateway import NearGateway
+from bundle.providers.redpill import RedPill
+from bundle.providers.tinfoil import Tinfoil
+from bundle.providers.venice import Venice
 from bundle.providers.vllm_proxy import dstack, phala
 from verify.engine.errors import UsageError
 
 _MADE: Final[Mapping[str, Callable[[], Provider]]] = {
     "nanogpt": NanoGpt,
+    "ionet": IoNet,
     "near-direct": NearDirect,
+    "near-gateway": NearGateway,
     "phala": phala,
     "dstack": dstack,
+    "redpill": RedPill,
+    "venice": Venice,
+    "chutes": Chutes,
+    "tinfoil": Tinfoil,
+    "aci": Aci,
 }
 PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
     {name: make() for name, make in _MADE.items()}

@@ -76,6 +76,11 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
+def always(call: Call) -> Callable[[int], Call]:
+    """Return what `patiently` asks for the request of a try: the same one each time."""
+    return lambda _number: call
+
+
 @dataclass(slots=True, kw_only=True)
 class Known:
     """What a sequence learnt of one model. ``base``: where it is served.
@@ -180,7 +185,7 @@ class Basis:
         """Attest, with collateral: what must be there before a chat."""
         base = yield from self.locate(scene)
         if base is None:
-            note = f"{self.name} lists no host for the model {scene.model}"
+            note = f"{self.name}: the service lists no model {scene.model}"
             return Attested(answers=(), signers={}, usable=False, note=note)
         self._known[scene.base_url, scene.model] = known = Known(base=base)
         found = yield from self.round(scene, 1, {})
@@ -305,7 +310,7 @@ class Basis:
             if path is None:
                 return
             call = self.look_up(scene, f"signature.{algorithm}", "signature", path)
-            _, recorded = yield from patiently(partial(_same, call), patience)
+            _, recorded = yield from patiently(always(call), patience)
             stated = members(recorded)
             if stated is not None and "signature" not in stated and "error_code" in stated:
                 return  # none and never (providers.md 3.8)
@@ -326,8 +331,3 @@ class Basis:
             session=scene.session,
             stage=purpose,
         )
-
-
-def _same(call: Call, number: int) -> Call:  # noqa: ARG001
-    """Return the same request for every try."""
-    return call

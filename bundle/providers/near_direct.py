@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from bundle.calls import Call, Scene, Steps, patiently
-from bundle.providers.basis import Basis, query, segment
+from bundle.providers.basis import Basis, always, query, segment
 from bundle.providers.hosts import listed_url
 from bundle.providers.reading import members, objects, text_of, texts
 from bundle.recording import RecordedExchange
@@ -62,7 +62,7 @@ class NearDirect(Basis):
             session=scene.session,
             stage="discovery",
         )
-        _, recorded = yield from patiently(lambda _number: call)
+        _, recorded = yield from patiently(always(call))
         return _host_of(recorded, scene.base_url, self.model_of(scene))
 
     def attestation_call(
