@@ -96,12 +96,11 @@ class Want:
     """What the user asked for, beyond what every capture fetches.
 
     ``nras``: send GPU evidence to NVIDIA's attestation service; the user agreed to that (`NOTICE`
-    of `bundle.nras`). ``nras_credential``: a key for it is configured. ``claims``: version of its
-    claims. ``insist``: also send evidence that fails a local check of signature or nonce.
+    of `bundle.nras`). ``claims``: version of its claims. ``insist``: also send evidence that fails
+    a local check of signature or nonce.
     """
 
     nras: bool = False
-    nras_credential: bool = False
     claims: Claims = "2.0"
     insist: bool = False
 
@@ -616,7 +615,7 @@ def _attest(round_: _Round, submission: _Submission) -> Steps[None]:
         stage=f"NVIDIA: attestation service, {submission.count} device(s)",
         body=lambda: submission.body,
         media_type="application/json",
-        credential="nras" if round_.want.nras_credential else None,
+        credential="nras",
         bounds=SERVICE,
     )
     if recorded is None or not usable(recorded):

@@ -232,7 +232,7 @@ def test_payload_goes_as_received_where_it_is_a_fit_request():
     payload = json.loads(exchanges[0].response_body)["nvidia_payload"]
     assert calls[0].body == payload.encode()
     assert calls[0].headers == (("Content-Type", "application/json"),)
-    assert calls[0].credential is None
+    assert [call.credential for call in calls] == ["nras", None]
     assert "nras.jwks.1" in calls[1].step
 
 
@@ -240,15 +240,6 @@ def test_payload_that_is_an_object_goes_as_its_own_text():
     exchanges = node_answer(*gpus(1), payload_as_text=False)
     calls = service_calls(exchanges, Vendors(devices=gpus(1)))
     assert calls[0].body in exchanges[0].response_body
-
-
-def test_configured_key_is_named_and_never_held():
-    calls = service_calls(
-        node_answer(*gpus(1)),
-        Vendors(devices=gpus(1)),
-        want=Want(nras=True, nras_credential=True),
-    )
-    assert [call.credential for call in calls] == ["nras", None]
 
 
 def test_payload_with_another_nonce_than_its_devices_is_written_anew():
