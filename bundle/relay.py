@@ -170,6 +170,11 @@ class Ticket(Protocol):
         """Headers to send where the client has none of that name."""
         ...
 
+    @property
+    def url(self) -> str | None:
+        """Where to send the request, without query; None: below the base as the client said."""
+        ...
+
     def began(self, head: RecordedExchange) -> None:
         """Status and headers came."""
         ...
@@ -234,6 +239,12 @@ def below_base(target: str) -> str:
     return target
 
 
+def target_of(url: str) -> str:
+    """Return path and query of a URL, as they stand in a request line."""
+    parts = urlsplit(url)
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name or address means this machine."""
     name = host.strip("[]").lower().rstrip(".")
@@ -251,8 +262,9 @@ def is_loopback(host: str) -> bool:
 class _Upward(asyncio.Protocol):
     """One connection to the service. Serves one run at a time."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, pool: _Pool) -> None:
         self.label = label
+        self.pool = pool
         self.transport: asyncio.Transport | None = None
         self.tls: RecordedTls | None = None
         self.run: _Run | None = None
@@ -293,17 +305,21 @@ class _Upward(asyncio.Protocol):
 
 
 class _Pool:
-    """Connections to the service: the last used first, each for one request at a time."""
+    """Connections to one origin: the last used first, each for one request at a time.
 
-    def __init__(self, upstream: Upstream) -> None:
-        parts = urlsplit(upstream.base)
+    ``authority``: host and port as in a Host header. ``label``: gives the next connection's name.
+    """
+
+    def __init__(self, upstream: Upstream, origin: str, label: Callable[[], str]) -> None:
+        parts = urlsplit(origin)
+        self.authority = parts.netloc
+        self._label = label
         self._upstream = upstream
         self._host = parts.hostname or ""
         self._secure = parts.scheme == "https"
         self._port = parts.port or (443 if self._secure else 80)
         self._proxy = None if upstream.proxy is None else Proxy.of(upstream.proxy)
         self._idle: deque[_Upward] = deque()
-        self._made = 0
 
     async def take(self) -> _Upward:
         """Return a connection that nobody uses. Raises OSError, ssl.SSLError, TimeoutError."""
@@ -324,8 +340,7 @@ class _Pool:
         return await self._opened(trust.none, webpki=False)
 
     async def _opened(self, context: ssl.SSLContext | None, *, webpki: bool) -> _Upward:
-        self._made += 1
-        upward = _Upward(f"{self._upstream.labels}{self._made}")
+        upward = _Upward(self._label(), self)
         async with asyncio.timeout(self._upstream.bounds.connect_s):
             upward.transport = await self._connect(upward, context)
         found = upward.transport.get_extra_info("ssl_object")
@@ -405,15 +420,13 @@ async def _tunnel(proxy: Proxy, host: str, port: int) -> asyncio.Transport:
         await tunnel.answered
         head, ended, _beyond = tunnel.head.partition(b"\r\n\r\n")
         words = head.split(b" ", 2)
-        if not ended or len(words) < 2 or not words[0].startswith(b"HTTP/1."):
-            raise ConnectionError("the proxy gave no answer to CONNECT")
-        if not words[1].startswith(b"2"):
-            status = words[1][:3].decode("ascii", "replace")
-            raise ConnectionError(f"the proxy refused the tunnel (status {status!a})")
     except BaseException:
         transport.abort()
         raise
-    return transport
+    if ended and len(words) > 1 and words[0].startswith(b"HTTP/1.") and words[1][:1] == b"2":
+        return transport
+    transport.abort()
+    raise ConnectionError("the proxy makes no tunnel to the service")
 
 
 # --- one request under way --------------------------------------------------------------------
@@ -473,8 +486,10 @@ class _Run:
         transport = upward.transport
         self.upward = upward
         self._label, self._tls = upward.label, upward.tls
-        self._sent, target = relay.rewritten(self.asked, self.ticket.extra if self.ticket else ())
-        self._url = relay.origin + target
+        extra = self.ticket.extra if self.ticket else ()
+        self._sent = relay.rewritten(self.asked, upward.pool.authority, extra)
+        self._url = relay.address(self.asked, self.ticket)
+        target = target_of(self._url)
         lines = [f"{self.asked.method} {target} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in self._sent]
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
@@ -661,7 +676,7 @@ class _Run:
                 transport = upward.transport
                 if transport is not None:
                     transport.resume_reading()
-                self.relay.pool.give_back(upward)
+                upward.pool.give_back(upward)
                 self.reusable = True
             else:
                 upward.abort()
@@ -988,13 +1003,12 @@ class Relay:
         flush_s: float = 0.25,
     ) -> None:
         demand_secure(upstream.base)
-        parts = urlsplit(upstream.base)
         self.loop = asyncio.get_running_loop()
         self.upstream = upstream
         self.clock = clock
         self.flush_s = flush_s
-        self.origin = f"{parts.scheme}://{parts.netloc}"
-        self.pool = _Pool(upstream)
+        self._pools: dict[str, _Pool] = {}
+        self._made = 0
         self.clients: set[_Downward] = set()
         self.stopping = False
         self.own = own
@@ -1004,8 +1018,6 @@ class Relay:
             texts.add(credential.value.rpartition(" ")[2])
         self.forms = forms_of(sorted(texts - {""}))
         self._secret_headers = frozenset(() if credential is None else (credential.header.lower(),))
-        self._prefix = parts.path.rstrip("/")
-        self._host = parts.netloc
         self._admit = admit
         self._hosts = hosts
         self._no_client = asyncio.Event()
@@ -1054,7 +1066,8 @@ class Relay:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sweeper
             self._sweeper = None
-        self.pool.close()
+        for pool in self._pools.values():
+            pool.close()
 
     async def _sweep(self) -> None:
         bounds = self.upstream.bounds
@@ -1062,7 +1075,8 @@ class Relay:
         while True:
             await asyncio.sleep(tick)
             now = self.loop.time()
-            self.pool.sweep(now)
+            for pool in self._pools.values():
+                pool.sweep(now)
             for run in tuple(self._runs):
                 run.overdue(now)
             for client in tuple(self.clients):
@@ -1128,8 +1142,16 @@ class Relay:
             return False
         return is_loopback(host) or (self._hosts is not None and host in self._hosts)
 
-    def rewritten(self, asked: Asked, extra: Pairs) -> tuple[Pairs, str]:
-        """Return the headers to send, in the client's order, and the request target."""
+    def address(self, asked: Asked, ticket: Ticket | None) -> str:
+        """Return the URL that a request goes to."""
+        url = None if ticket is None else ticket.url
+        if url is None:
+            return self.upstream.base + asked.target
+        question = asked.target.partition("?")[1:]
+        return url + "".join(question)
+
+    def rewritten(self, asked: Asked, authority: str, extra: Pairs) -> Pairs:
+        """Return the headers to send, in the client's order."""
         named = {
             token.strip().lower()
             for name, value in asked.headers
@@ -1149,7 +1171,7 @@ class Relay:
         for name, value in asked.headers:
             lower = name.lower()
             if lower == "host":
-                once("host", name, self._host)
+                once("host", name, authority)
             elif lower in _CREDENTIALS or lower in self._secret_headers:
                 if credential is not None:
                     once("credential", credential.header, credential.value)
@@ -1159,7 +1181,7 @@ class Relay:
                 once("length", "Content-Length", str(len(asked.body)))
             elif lower not in drop:
                 out.append((name, value))
-        once("host", "Host", self._host)
+        once("host", "Host", authority)
         once("encoding", "Accept-Encoding", "identity")
         if credential is not None:
             once("credential", credential.header, credential.value)
@@ -1167,7 +1189,7 @@ class Relay:
             once("length", "Content-Length", str(len(asked.body)))
         have = {name.lower() for name, _value in out}
         out.extend(pair for pair in extra if pair[0].lower() not in have)
-        return tuple(out), self._prefix + asked.target
+        return tuple(out)
 
     def safe(self, pairs: Iterable[tuple[str, str]]) -> tuple[Header, ...]:
         """Return headers as they may be kept: secret names, and values that repeat a secret."""
@@ -1200,6 +1222,18 @@ class Relay:
                 client.attach(None)
         return run
 
+    def _pool(self, url: str) -> _Pool:
+        demand_secure(url)
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        if origin not in self._pools:
+            self._pools[origin] = _Pool(self.upstream, origin, self._label)
+        return self._pools[origin]
+
+    def _label(self) -> str:
+        self._made += 1
+        return f"{self.upstream.labels}{self._made}"
+
     async def _ready(self, client: _Downward, asked: Asked, ticket: Ticket | None) -> _Upward:
         if ticket is not None and any(
             form in asked.body or form in asked.target.encode() for form in self.forms
@@ -1207,7 +1241,7 @@ class Relay:
             what = "the request holds the configured credential; it was not sent"
             raise _NotSent("secret-in-body", Refused(400, "credential_in_request", what))
         try:
-            upward = await self.pool.take()
+            upward = await self._pool(self.address(asked, ticket)).take()
         except TimeoutError:
             what = f"no connection to the service within {self.upstream.bounds.connect_s:g} s"
             raise _NotSent("timeout", Refused(504, "timeout", what)) from None
@@ -1220,6 +1254,6 @@ class Relay:
             what = f"the service cannot be reached: {why}"
             raise _NotSent("unreachable", Refused(502, "unreachable", what)) from None
         if client.gone:
-            self.pool.give_back(upward)
+            upward.pool.give_back(upward)
             raise asyncio.CancelledError
         return upward

@@ -101,6 +101,7 @@ class Noted:
     purpose: str = "chat"
     session: str = "s1"
     extra: tuple[tuple[str, str], ...] = ()
+    url: str | None = None
     heads: list[RecordedExchange] = field(default_factory=list)
     parts: list[bytes] = field(default_factory=list)
     recorded: RecordedExchange | None = None
