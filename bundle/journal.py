@@ -23,7 +23,6 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
@@ -164,7 +163,8 @@ class Plan:
     ``signers``: ids of the keys that are to sign, the first of which the nonces commit to.
     ``first_random``: of the first nonce, which the marker commits to. ``marker_secret``: 32 bytes,
     None without a marker; it becomes the body of ``session.marker``. ``settings``: what else the
-    caller wants back when resuming, by name.
+    caller wants back when resuming, by name. ``endpoints``: base URLs of vendors, by name. ``out``:
+    where the bundle goes. ``timeout_s``, ``max_response``: as the user set them.
     """
 
     provider: str
@@ -174,14 +174,22 @@ class Plan:
     chat: bool
     prompt: str | None
     request: bytes | None
-    stream: bool
+    stream: bool | None
     algorithms: tuple[str, ...]
     options: dict[str, str]
+    endpoints: dict[str, str]
+    nras: bool
+    claims: str
+    insist: bool
     beacon: str | None
     signers: tuple[str, ...]
     first_random: bytes
     marker_secret: bytes | None
     operator: str
+    host: str | None
+    out: str
+    timeout_s: float | None
+    max_response: int | None
     started_at: datetime
     tool_version: str
     settings: dict[str, str | None]
@@ -380,18 +388,24 @@ class Journal:
         return made
 
     @classmethod
+    def plan_of(cls, folder: Path) -> Plan:
+        """Return what a journal set out to do, without taking it. Raises as `open` does."""
+        _demand_records(folder)
+        made = cls(folder, lock=-1, secrets=())
+        try:
+            made._read(write=False)
+            return made.plan
+        finally:
+            made.close()
+
+    @classmethod
     def open(cls, folder: Path, *, secrets: Iterable[str] = ()) -> Self:
         """Open a journal to go on with it; what broke off at its end is dropped.
 
         Raises UsageError where the folder is no journal, is of another version, holds no plan yet
         or is in use; `JournalError` where it is damaged or cannot be written.
         """
-        if not (folder / _RECORDS).is_file():
-            message = (
-                f"{folder}: is no journal of a capture (no file {_RECORDS!r} in it); "
-                "name the folder that the capture named when it stopped"
-            )
-            raise UsageError(message)
+        _demand_records(folder)
         try:
             lock = _locked(folder, make=False)
         except OSError as error:
@@ -454,6 +468,13 @@ class Journal:
     def notes(self) -> tuple[tuple[str, str], ...]:
         """(kind, text) of every note, in order."""
         return tuple(self._state.notes)
+
+    @property
+    def forgetful(self) -> bool:
+        """Whether a step is to be asked again: forgotten, and not gone through since."""
+        return any(
+            entry.forgotten and self.answered(entry.step) is None for entry in self._state.entries
+        )
 
     @property
     def chat_body(self) -> bytes | None:
@@ -610,11 +631,10 @@ class Journal:
             advice="restore the folder from a copy; nothing was changed in it",
         )
 
-    def _read(self) -> None:
+    def _read(self, *, write: bool = True) -> None:
+        mode = os.O_RDWR if write else os.O_RDONLY
         try:
-            self._records = os.open(
-                self.folder / _RECORDS, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-            )
+            self._records = os.open(self.folder / _RECORDS, mode | os.O_NOFOLLOW | os.O_CLOEXEC)
             with os.fdopen(os.dup(self._records), "rb") as file:
                 data = file.read()
         except OSError as error:
@@ -636,6 +656,8 @@ class Journal:
             if entry.recorded is None:
                 entry.recorded = self._interrupted(entry)
         self._end = offset
+        if not write:
+            return
         try:
             os.ftruncate(self._records, offset)
             os.lseek(self._records, offset, os.SEEK_SET)
@@ -807,6 +829,15 @@ def _locked(folder: Path, *, make: bool) -> int:
     return descriptor
 
 
+def _demand_records(folder: Path) -> None:
+    if not (folder / _RECORDS).is_file():
+        message = (
+            f"{folder}: is no journal of a capture (no file {_RECORDS!r} in it); "
+            "name the folder that the capture named when it stopped"
+        )
+        raise UsageError(message)
+
+
 def _taken(folder: Path) -> str:
     if (folder / _RECORDS).exists():
         return (
@@ -821,12 +852,3 @@ def _empty(folder: Path) -> str:
         f"{folder}: the capture stopped before it had recorded anything, and nothing was sent; "
         "delete the folder and capture anew"
     )
-
-
-def copy_body(stored: StoredBody, target: Path) -> None:
-    """Copy a large answer to a new file (0600), on the disk when this returns. Raises OSError."""
-    descriptor = _new_file(target)
-    with os.fdopen(descriptor, "wb") as file, stored.path.open("rb") as source:
-        shutil.copyfileobj(source, file, _PART)
-        file.flush()
-        _sync(file.fileno())

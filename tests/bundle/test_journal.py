@@ -35,14 +35,22 @@ def plan() -> Plan:
         stream=True,
         algorithms=("ecdsa", "ed25519"),
         options={"a": "b"},
+        endpoints={"amd_kds": "https://kds.example"},
+        nras=False,
+        claims="2.0",
+        insist=False,
         beacon=None,
         signers=("sha256:00",),
         first_random=bytes(range(32)),
         marker_secret=b"\x01" * 32,
         operator="me",
+        host=None,
+        out="x.json",
+        timeout_s=1.5,
+        max_response=None,
         started_at=AT,
         tool_version="1",
-        settings={"out": "x", "host": None},
+        settings={"policy": "x", "y": None},
     )
 
 
@@ -115,6 +123,7 @@ def test_journal_reopened_gives_everything_back(tmp_path: Path) -> None:
         assert again.randoms == (b"\x07" * 32,)
         assert again.chat_body == b'{"a":"\xff"}'
         assert again.notes == (("stage", "attested"),)
+        assert Journal.plan_of(tmp_path / "j") == plan(), "to look at it needs no lock"
 
 
 def test_journal_files_are_for_their_owner_alone(tmp_path: Path) -> None:
