@@ -9,6 +9,8 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
+from bundle.commands import capture as capture_command
+from bundle.commands import timestamp as timestamp_command
 from verify.cli.arguments import wants_help
 from verify.cli.console import (
     add_reading_commands,
@@ -75,6 +77,9 @@ def passphrase_of(variable: str | None) -> bytes | None:
     from bundle.keys import passphrase_in  # noqa: PLC0415  (help does not need it)
 
     return passphrase_in(variable, os.environ)
+
+
+capture_command.register(app, PROGRAM)
 
 
 @app.command(
@@ -272,6 +277,9 @@ def nras(  # noqa: PLR0917  (typer makes options of arguments)
         overwrite=overwrite,
     )
     raise typer.Exit(code)
+
+
+timestamp_command.register(app, PROGRAM)
 
 
 @app.command(

@@ -64,10 +64,13 @@ class Asked:
     insist: bool = False
 
 
-def _agreed(asked: Asked) -> bool:
-    """Show the notice, and ask where a person can answer."""
+def agreed(consent: bool) -> bool:
+    """Show what is sent to NVIDIA's service, and ask where a person can answer.
+
+    ``consent``: the user agreed beforehand.
+    """
     say(NOTICE)
-    if asked.consent:
+    if consent:
         return True
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
@@ -109,7 +112,7 @@ def _submission(asked: Asked) -> Submission:
         if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
             message = f"what {asked.api_key_env} holds is no API key: blanks or no plain ASCII"
             raise UsageError(message)
-    if not _agreed(asked):
+    if not agreed(asked.consent):
         message = "nothing was sent: agree to the notice with --yes"
         raise UsageError(message)
     return Submission(

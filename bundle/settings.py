@@ -46,9 +46,10 @@ SHORTEST_SECRET: Final = 8
 class Settings:
     """Everything that configuration file and command line decide. ``secrets``: never shown.
 
-    ``api_key``: None where no variable holds one. ``timeout_s``: seconds without a byte, None for
-    the defaults. ``max_response``: bytes of a chat answer, None for the default. ``policy`` and
-    ``trust``: files; see `load_judgement`.
+    ``api_key``: None where no variable holds one. ``named_key_env``: the variable named for it,
+    None where the provider's own was looked at. ``timeout_s``: seconds without a byte, None for the
+    defaults. ``max_response``: bytes of a chat answer, None for the default. ``policy``, ``trust``:
+    files; see `load_judgement`.
     """
 
     provider: str
@@ -56,8 +57,10 @@ class Settings:
     profile: str | None = None
     model: str | None = None
     api_key: str | None = field(default=None, repr=False)
-    api_key_env: str | None = None
+    named_key_env: str | None = None
     nras_key: str | None = field(default=None, repr=False)
+    nras_key_env: str | None = None
+    passphrase_env: str | None = None
     keys: tuple[Path, ...] = ()
     passphrase: bytes | None = field(default=None, repr=False)
     ca_file: Path | None = None
@@ -190,7 +193,9 @@ def settle(given: Given, environment: Mapping[str, str] | None = None) -> Settin
         profile=given.profile or said.profile,
         model=given.model or said.model,
         api_key=api_key,
-        api_key_env=named or KEY_VARIABLES.get(provider),
+        named_key_env=named,
+        nras_key_env=nras_named,
+        passphrase_env=given.passphrase_env or said.passphrase_env,
         nras_key=secret_of(nras_named, NRAS_VARIABLE, held) if nras else None,
         keys=keys,
         passphrase=passphrase_in(given.passphrase_env or said.passphrase_env, held),
