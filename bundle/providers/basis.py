@@ -187,7 +187,7 @@ class Basis:
         if base is None:
             note = f"{self.name}: the service lists no model {scene.model}"
             return Attested(answers=(), signers={}, usable=False, note=note)
-        self._known[scene.base_url, scene.model] = known = Known(base=base)
+        known = self._located(scene, base)
         found = yield from self.round(scene, 1, {})
         known.algorithms = frozenset(found.signers)
         return found
@@ -198,8 +198,19 @@ class Basis:
             base = yield from self.locate(scene)
             if base is None:
                 return replace(attested, answers=(), usable=False)
-            self._known[scene.base_url, scene.model] = Known(base=base)
+            self._located(scene, base)
         return (yield from self.round(scene, 2, attested.signers))
+
+    def _located(self, scene: Scene, base: str) -> Known:
+        """Remember where a model is served.
+
+        Base URLs of clients often end in the version that paths begin with here: it is cut off.
+        """
+        path = self.chat_path(scene)
+        version = path.removesuffix("/chat/completions")
+        root = base if version == path else base.removesuffix(version)
+        known = self._known[scene.base_url, scene.model] = Known(base=root)
+        return known
 
     def round(self, scene: Scene, number: int, signers: dict[str, str]) -> Steps[Attested]:
         """Attest once per algorithm; collateral for what came. ``signers``: who must answer."""
@@ -289,9 +300,10 @@ class Basis:
     def signing(self, scene: Scene) -> tuple[str, ...]:
         """Return the algorithms whose signatures are looked up: those whose keys are attested."""
         known = self.known(scene)
-        held = () if known is None else known.algorithms or ()
-        # a key that no report binds would be refused; where none is bound, an answer says so
-        return tuple(name for name in scene.algorithms if name in held) or scene.algorithms
+        held = tuple(sorted(() if known is None else known.algorithms or ()))
+        wanted = tuple(name for name in scene.algorithms if name in held)
+        # a signature by a key that no report binds would be refused, whatever it says
+        return wanted or held or scene.algorithms
 
     def after_chat(self, scene: Scene, chat: RecordedExchange) -> Steps[None]:
         """Look up the signature of a chat, once per algorithm.

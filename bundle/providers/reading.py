@@ -111,6 +111,15 @@ def signers_of(recorded: RecordedExchange) -> dict[str, str]:
     return signers
 
 
+_MEANING: Final[Mapping[int, str]] = {
+    401: ": the API key was not accepted",
+    402: ": the account has no balance left",
+    403: ": the API key may not use this",
+    404: ": no such model or path there",
+    429: ": too many requests, try again later",
+}
+
+
 def what_came(recorded: RecordedExchange) -> str:
     """Return one line for people on why an answer is of no use."""
     if recorded.failure is not None:
@@ -118,7 +127,8 @@ def what_came(recorded: RecordedExchange) -> str:
     if recorded.status is None:
         return "no answer came"
     if not 200 <= recorded.status < 300:
-        return f"status {recorded.status}"
+        meaning = _MEANING.get(recorded.status, "")
+        return f"status {recorded.status}{meaning}"
     if not recorded.complete:
         return "the answer broke off"
     if members(recorded) is None:

@@ -42,7 +42,7 @@ def answer(body=b"", *, status=200, headers=(), complete=True, trouble=None, **m
         started_at=AS_OF - timedelta(seconds=1),
         ended_at=AS_OF,
         status=None if trouble else status,
-        response_headers=tuple(headers),
+        response_headers=None if trouble else tuple(headers),
         response_body=body or None,
         complete=complete and trouble is None,
         failure=None if trouble is None else Failure(trouble=trouble, what=f"no answer: {trouble}"),

@@ -47,6 +47,47 @@ TABLE = [
         "/v1/chat/completions",
         "/v1/signature/c%2F1%3Fx?signing_algo=ecdsa",
     ),
+    (
+        "near-gateway",
+        {},
+        (
+            "/v1/attestation/report?model=model-7b&nonce=N&signing_algo=ecdsa"
+            "&include_tls_fingerprint=true&provider=near"
+        ),
+        (
+            f"/v1/attestation/report?model=model-7b&nonce=N&signing_algo=ecdsa"
+            f"&signing_address={ADDRESS}&include_tls_fingerprint=true&provider=near"
+        ),
+        "/v1/chat/completions",
+        "/v1/signature/c%2F1%3Fx?model=model-7b&signing_algo=ecdsa",
+    ),
+    (
+        "venice",
+        {},
+        "/api/v1/tee/attestation?model=model-7b&nonce=N",
+        "/api/v1/tee/attestation?model=model-7b&nonce=N",
+        "/api/v1/chat/completions",
+        "/api/v1/tee/signature?model=model-7b&request_id=c/1%3Fx",
+    ),
+    (
+        "redpill",
+        {},
+        "/v1/attestation/report?model=model-7b&nonce=N",
+        f"/v1/attestation/report?model=model-7b&nonce=N&signing_address={ADDRESS}",
+        "/v1/chat/completions",
+        "/v1/signature/c%2F1%3Fx?model=model-7b",
+    ),
+    (
+        "redpill",
+        {"signing_algo": "send"},
+        "/v1/attestation/report?model=model-7b&nonce=N&signing_algo=ecdsa",
+        (
+            "/v1/attestation/report?model=model-7b&nonce=N&signing_algo=ecdsa"
+            f"&signing_address={ADDRESS}"
+        ),
+        "/v1/chat/completions",
+        "/v1/signature/c%2F1%3Fx?model=model-7b&signing_algo=ecdsa",
+    ),
 ]
 
 
@@ -63,7 +104,7 @@ def test_a_whole_session_asks_exactly_this(name, options, first, second, chat, l
         asked.after_chat(stage, answer(STREAM)), [answer(b'{"text":"t","signature":"0x"}')]
     )
     again, after = play(asked.after(stage, before), lambda _: answer(REPORT))
-    suffix = ".ecdsa" if name in {"dstack", "phala"} else ""
+    suffix = ".ecdsa" if name in {"dstack", "phala", "near-gateway"} else ""
 
     def with_nonce(path, step):
         return base + path.replace("=N", "=" + stage.nonces[step].hex())
@@ -88,3 +129,15 @@ def test_a_back_end_that_attests_no_signer_is_looked_up_without_waiting():
     assert found.signers == {}
     calls, _ = play(asked.after_chat(stage, answer(STREAM)), [answer(status=404)])
     assert [call.step for call in calls] == ["signature.ecdsa"]
+
+
+def test_the_gateways_key_is_second_to_the_models():
+    asked = provider("near-gateway")
+    stage = Stage(base_url=asked.base_url, algorithms=("ecdsa", "ed25519"), chat_body=b"{}")
+    report = {
+        "gateway_attestation": {"signing_address": "0x" + "01" * 20, "signing_algo": "ecdsa"},
+        "model_attestations": [{"signing_address": ADDRESS, "signing_algo": "ecdsa"}],
+    }
+    _, found = play(asked.before(stage), lambda _: answer(json.dumps(report).encode()))
+    assert found.signers == {"ecdsa": ADDRESS}
+    assert ("X-No-Aliasing", "true") in asked.chat_call(stage).headers
