@@ -41,6 +41,8 @@ CLOCK_ERROR: Final = timedelta(seconds=2)
 QUERY: Final = "application/timestamp-query"
 REPLY: Final = "application/timestamp-reply"
 _CAME: Final = 200
+_CERTIFICATES_AND_LISTS: Final = (0xA0, 0xA1)
+"""Tags of the two sets of SignedData that are implicit."""
 
 Send = Callable[[Call], RecordedExchange]
 
@@ -100,7 +102,7 @@ def stamping(data: bytes, tsa_urls: Sequence[str], trust: TrustStore) -> Steps[S
     is no bundle.
     """
     bundle = read_bundle(data)
-    authorities = _authorities(trust)
+    authorities = demand_authorities(trust)
     _demand_room(bundle, tsa_urls)
     captured = _end_of_capture(bundle)
     made: dict[str, list[bytes]] = {}
@@ -109,14 +111,14 @@ def stamping(data: bytes, tsa_urls: Sequence[str], trust: TrustStore) -> Steps[S
         for number, url in enumerate(tsa_urls, 1):
             name = f"timestamp.{place}.{number}"
             body, recorded = yield from _exchange(name, url, signature.sig)
-            anchor, token = _accepted(url, body, recorded, signature.sig, authorities)
+            anchor, token, kept = _accepted(url, body, recorded, signature.sig, authorities)
             if captured > token.latest + CLOCK_ERROR:
                 _refuse(
                     url,
                     f"its time {format_time(token.latest)} lies before the end of the capture "
                     f"({format_time(captured)}): one of the two clocks is wrong",
                 )
-            made.setdefault(signature.keyid, []).append(recorded.response_body or b"")
+            made.setdefault(signature.keyid, []).append(kept)
             proofs.append(
                 Proof(keyid=signature.keyid, url=url, by=anchor.name, instant=token.latest)
             )
@@ -126,7 +128,8 @@ def stamping(data: bytes, tsa_urls: Sequence[str], trust: TrustStore) -> Steps[S
 # --- before asking -------------------------------------------------------------------------------
 
 
-def _authorities(trust: TrustStore) -> tuple[Anchor, ...]:
+def demand_authorities(trust: TrustStore) -> tuple[Anchor, ...]:
+    """Return the time-stamping authorities that are trusted. Raises UsageError: there is none."""
     found = tuple(anchor for anchor in trust.of(Purpose.TSA) if anchor.data is not None)
     if not found:
         message = (
@@ -214,6 +217,31 @@ def _nonce_of(request: bytes) -> int:
     raise FormatError(0, "a request without a nonce")
 
 
+def in_order(response: bytes) -> bytes:
+    """Return a response with the sets of its SignedData in the order that DER prescribes.
+
+    Authorities built on OpenSSL send the certificates as they were given, which BER allows and the
+    verifier's reader does not. None of these sets is signed, and sorting them changes no length. What
+    cannot be read is returned as it is: the reader says what is wrong.
+
+    Source: RFC 5652 5.1; X.690 11.6.
+    """
+    from verify.crypto import der  # noqa: PLC0415  (rarely used)
+
+    try:
+        parts = der.children(response, der.whole(response, der.SEQUENCE, "a response"))
+        content = der.children(response, der.children(response, parts[1])[1])[0]
+        sorted_ = response
+        for part in der.children(response, content):
+            if part.tag in (der.SET, *_CERTIFICATES_AND_LISTS):
+                items = sorted(der.outer(response, one) for one in der.children(response, part))
+                inside = b"".join(items)
+                sorted_ = sorted_[: part.inside] + inside + sorted_[part.inside + len(inside) :]
+    except (FormatError, IndexError):
+        return response
+    return sorted_
+
+
 # --- is it worth keeping -------------------------------------------------------------------------
 
 
@@ -230,8 +258,8 @@ def _accepted(
     recorded: RecordedExchange,
     message: bytes,
     authorities: Sequence[Anchor],
-) -> tuple[Anchor, Token]:
-    """Return the authority and the token of an answer, once everything about it holds.
+) -> tuple[Anchor, Token, bytes]:
+    """Return the authority, the token of an answer and its bytes, once everything about it holds.
 
     The questions are those of row 10 of the verifier, asked with its own functions; the nonce comes
     on top, which nobody can ask about later. Raises `StampError`.
@@ -245,8 +273,9 @@ def _accepted(
         _refuse(url, f"answered with status {recorded.status}, not with a time stamp")
     if media_type(recorded) != REPLY:
         _refuse(url, f"answered with {media_type(recorded)}, not with {REPLY}: is it an authority?")
+    kept = in_order(recorded.response_body or b"")
     try:
-        token = read_token(recorded.response_body or b"")
+        token = read_token(kept)
         nonce = _nonce_of(request)
     except FormatError as error:
         _refuse(url, error.what)
@@ -281,7 +310,7 @@ def _accepted(
         verify_token(token, certificate.der, message)
     except FormatError as error:
         _refuse(url, error.what)
-    return anchor, token
+    return anchor, token, kept
 
 
 # --- putting it in -------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def register(app: typer.Typer, program: str) -> None:
         data, anchors = bundle_bytes(bundle), trust_of(tuple(trust or ()), ())
         try:
             with Transport(proxy=proxy, ca_file=ca_file) as transport:
-                made = stamped(data, tuple(tsa), anchors, _sender(transport))
+                made = stamped(data, tuple(tsa), anchors, sender(transport))
         except StampError as error:
             summary = ErrorSummary(kind="online-unavailable", what=str(error))
             say(*error_lines(summary), "nothing was written")
@@ -89,7 +89,7 @@ def register(app: typer.Typer, program: str) -> None:
         say(f"wrote {out}")
 
 
-def _sender(transport: Transport) -> Send:
+def sender(transport: Transport) -> Send:
     """Return what sends a call, after waiting where it is another try."""
     import time  # noqa: PLC0415  (only another try waits)
 
