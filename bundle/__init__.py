@@ -1,1 +1,20 @@
-"""The capture side: may use network, clock and keys; may import verify, never the reverse."""
+"""The capture side: may use network, clock and keys; may import verify, never the reverse.
+
+For applications: `RecordingTransport` and `AsyncRecordingTransport`, loaded when asked for.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bundle.inprocess import AsyncRecordingTransport, RecordingTransport
+
+__all__ = ["AsyncRecordingTransport", "RecordingTransport"]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name: importing the package alone must cost nothing."""
+    if name not in __all__:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from bundle import inprocess  # noqa: PLC0415
+
+    return getattr(inprocess, name)

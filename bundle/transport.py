@@ -211,7 +211,7 @@ def _storable(pairs: Sequence[tuple[str, str]], most: int) -> int:
     return len(pairs)
 
 
-def _secrets_sent(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+def secrets_sent(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     """Return what the secret headers of a request carry: ``abc`` of ``Bearer abc``."""
     values = (value.rpartition(" ")[2] for name, value in pairs if secret_name(name))
     return tuple(value for value in values if len(value) >= _SHORTEST_SECRET)
@@ -450,7 +450,7 @@ class Transport:
         """
         place = _Place.of(url)
         pairs = self._request_pairs(place, body, headers, credential)
-        forms = forms_of(tuple(dict.fromkeys((*self._secrets, *_secrets_sent(pairs)))))
+        forms = forms_of(tuple(dict.fromkeys((*self._secrets, *secrets_sent(pairs)))))
         where = redacted_url(url, forms)
         if not allow_secret_in_body and any(form in (body or b"") for form in forms):
             message = (
