@@ -23,7 +23,7 @@ from bundle.calls import Call, Patience, Steps, patiently
 from bundle.inventory import media_type
 from bundle.recording import RecordedExchange
 from bundle.seal import packed
-from verify.engine.errors import FormatError, UsageError
+from verify.engine.errors import FormatError, TeebundleError, UsageError
 from verify.trust.anchor import Anchor, Purpose, Standing
 from verify.wire.container import UnverifiedBundle, read_bundle
 from verify.wire.scalars import format_time
@@ -47,7 +47,7 @@ _CERTIFICATES_AND_LISTS: Final = (0xA0, 0xA1)
 Send = Callable[[Call], RecordedExchange]
 
 
-class StampError(Exception):
+class StampError(TeebundleError):
     """No time stamp worth keeping came; nothing was changed. Names the authority's address."""
 
 
@@ -221,8 +221,8 @@ def in_order(response: bytes) -> bytes:
     """Return a response with the sets of its SignedData in the order that DER prescribes.
 
     Authorities built on OpenSSL send the certificates as they were given, which BER allows and the
-    verifier's reader does not. None of these sets is signed, and sorting them changes no length. What
-    cannot be read is returned as it is: the reader says what is wrong.
+    verifier's reader does not. None of these sets is signed, and sorting them changes no length.
+    What cannot be read is returned as it is: the reader says what is wrong.
 
     Source: RFC 5652 5.1; X.690 11.6.
     """

@@ -90,7 +90,7 @@ def register(app: typer.Typer, program: str) -> None:
 
 
 def sender(transport: Transport) -> Send:
-    """Return what sends a call, after waiting where it is another try."""
+    """Return what sends a call and records what came, after waiting where it is another try."""
     import time  # noqa: PLC0415  (only another try waits)
 
     def send(call: Call) -> RecordedExchange:
@@ -117,7 +117,7 @@ def _said(made: Stamped) -> list[str]:
     for proof in made.proofs:
         late = max(0.0, (proof.instant - made.captured).total_seconds())
         lines.append(
-            f"signed by {format_time(proof.instant)} at the latest, {late:.0f} s after the end of "
-            f"the capture ({proof.by}, signature of {proof.keyid})"
+            f"{proof.by}: the signature of {proof.keyid} existed by {format_time(proof.instant)}, "
+            f"{late:.0f} s after the end of the capture"
         )
     return lines
