@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cached_property
 
 import pytest
 
-from fixtures import chat_sim, goods, other_families, policies
+from fixtures import aci_sim, chat_sim, goods, other_families, policies
 from fixtures.default_policies import document_of
 from fixtures.sessions import Session, model_node
 from fixtures.verification import answer as verified
@@ -236,4 +237,63 @@ def test_instances_and_evidence_of_two_rounds_are_matched():
     stage = scene("https://chutes.example.test", algorithms=())
     whole = Whole("chutes", respond, session=enclave, stage=stage).capture(chat=False)
     found = verified(whole.case(other_families.document("chutes")))
+    assert (found.verdict, rejected(found)) == ("VERIFIED", {})
+
+
+# --- ACI, Tinfoil ------------------------------------------------------------------------------
+
+
+def test_a_receipt_of_an_attested_service_verifies():
+    said = {}
+
+    class Now(aci_sim.Service):
+        @cached_property
+        def chat(self):
+            return said["chat"]
+
+    service = Now(profile="aci", node=aci_sim.node())
+
+    def respond(call):
+        if call.purpose == "attestation":
+            return answer(service.answer(bytes.fromhex(asked(call, "nonce"))), headers=JSON)
+        if call.purpose == "chat":
+            said["chat"] = chat_sim.chat("aci", request=call.body)
+            headers = (("Content-Type", "text/event-stream"), ("X-Receipt-Id", aci_sim.RECEIPT))
+            return answer(said["chat"].response, headers=headers)
+        if "/sessions/" in call.url:
+            name, record = service.session_record()
+            assert call.url.endswith(name)
+            return answer(record, headers=JSON)
+        if call.step == "receipt":
+            return answer(b'{"error":{"type":"not_found"}}', status=404, headers=JSON)
+        return answer(service.receipt_body(), headers=JSON)
+
+    stage = scene(f"https://{aci_sim.HOST}", algorithms=())
+    whole = Whole("aci", respond, session=service, stage=stage).capture()
+    assert [e.status for e in whole.kept if e.purpose == "receipt"] == [404, 200, 200]
+    found = verified(whole.case(aci_sim.document()))
+    assert (found.verdict, rejected(found)) == ("VERIFIED", {})
+
+
+def test_two_documents_of_an_enclave_verify_around_a_chat_that_nobody_signs():
+    enclave = other_families.enclave("tinfoil-v3")
+
+    def respond(call):
+        if call.purpose == "attestation":
+            return answer(enclave.answer(bytes.fromhex(asked(call, "nonce"))), headers=JSON)
+        if call.purpose == "chat":
+            return answer(chat_sim.chat("tinfoil", request=call.body).response)
+        return answer(b"{}", status=404, headers=JSON)
+
+    stage = scene(f"https://{other_families.HOST}", algorithms=(), options={"provenance": "off"})
+    whole = Whole("tinfoil", respond, session=enclave, stage=stage).capture()
+    document = other_families.document("tinfoil-v3")
+    found = verified(whole.case(document))
+    assert found.verdict == "INCOMPLETE"
+    assert found.checks["evidence.inventory"] == ("BLOCKED", "evidence.not_judged")
+    because = "the family signs no responses: the chat is kept, not proven"
+    document["subjects"]["content"] = {"mode": "if_present", "because": because}
+    for check in ("content.request", "content.response"):
+        policies.waive(document, check, because)
+    found = verified(whole.case(document))
     assert (found.verdict, rejected(found)) == ("VERIFIED", {})
