@@ -19,6 +19,7 @@ from verify.engine.check import Facts
 from verify.engine.outcome import Outcome, Status
 from verify.engine.reason import Reason
 from verify.engine.value import replace
+from verify.families.bodies import BodyReader
 from verify.families.identity import AttestedIdentity, RecognisedAnswer, RecognisedAnswers
 from verify.intel.quote import parse_quote
 from verify.policy.loader import default_bytes, load_policy
@@ -35,6 +36,7 @@ from verify.wire.model import (
     FromArtifact,
     FromExchange,
     KeyId,
+    LargeBody,
     Nonce,
     Request,
     Response,
@@ -98,6 +100,7 @@ class Session:
         self.artifacts: list[Artifact] = []
         self.bodies: dict[str, bytes] = {}
         self.states: dict[str, ArtifactState] = {}
+        self.large: dict[str, LargeBody | None] = {}
         self.exchanges: list[Exchange] = []
         self.bindings: list[Binding] = []
         self.nonces: list[Nonce] = [
@@ -144,6 +147,12 @@ class Session:
         """Take the bytes of an artifact away."""
         del self.bodies[artifact]
         self.states[artifact] = state
+
+    def outgrow(self, artifact: str, forms: Sequence[str] = ()) -> None:
+        """Let a chat's body stand as what is read of one too large to be held."""
+        reader = BodyReader(forms)
+        reader.feed(self.bodies.pop(artifact))
+        self.large[artifact] = reader.body()
 
     def exchange(
         self,
@@ -226,7 +235,9 @@ class Session:
             critical=(),
             _by_id={artifact.id: artifact for artifact in self.artifacts},
         )
-        return Evidence(statement=statement, bodies=self.bodies, states=self.states)
+        return Evidence(
+            statement=statement, bodies=self.bodies, states=self.states, large=self.large
+        )
 
 
 def quote_of(fields: Mapping[str, bytes], report_data: bytes = bytes(64)) -> bytes:

@@ -25,6 +25,7 @@ from verify.policy.model import (
 from verify.trust.anchor import Anchor, AnchorStatus, Kind, Purpose
 from verify.trust.store import TrustStore
 from verify.wire.container import read_bundle
+from verify.wire.limits import DEFAULT, Limits
 
 ROWS = (
     ("envelope.signature", (), container.envelope_signature),
@@ -124,11 +125,12 @@ def outcomes(
     rules: Policy | None = None,
     store: TrustStore | None = None,
     blobs=None,
+    bounds: Limits = DEFAULT,
 ) -> dict[str, Outcome[object]]:
     """Return the outcome of every row whose needs passed."""
     data = bundle if isinstance(bundle, bytes) else bundle.build()
     inputs = Inputs(
-        bundle=read_bundle(data),
+        bundle=read_bundle(data, bounds=bounds),
         policy=rules or policy(),
         trust=store or trust(),
         as_of=AsOf.capture(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from hashlib import sha256
 
 import pytest
@@ -370,3 +371,118 @@ def test_request_and_response_are_held_against_a_receipt() -> None:
         (content.response, Reason.CONTENT_RESPONSE_HASH_MISMATCH),
     ):
         refused(ask(check, session, rules(), known), reason)
+
+
+# --- bodies too large to be held ------------------------------------------------------------------
+
+
+def grown(subject: Chat, *outgrown: str, forms: tuple[str, ...] = ()) -> Session:
+    session = session_of(subject)
+    for artifact in outgrown:
+        session.outgrow(artifact, forms)
+    return session
+
+
+def test_large_stream_is_judged_like_a_small_one() -> None:
+    outcome = response(grown(CHAT, "response-1"))
+    assert outcome.status is Status.PASS
+    assert outcome.matched == response(session_of()).matched
+    assert request(grown(CHAT, "request-1")).matched == request(session_of()).matched
+
+
+def test_large_stream_that_is_another_is_hash_mismatch() -> None:
+    session = session_of(response=CHAT.response.replace(b"done.", b"gone."))
+    small = response(session)
+    session.outgrow("response-1")
+    found = response(session)
+    refused(found, Reason.CONTENT_RESPONSE_HASH_MISMATCH)
+    assert found.findings == small.findings
+
+
+@pytest.mark.parametrize(
+    ("end", "complete"), [(b"", True), (b"data: [DONE] \n\n", True), (b"data: [DONE]\n\n", False)]
+)
+def test_large_stream_without_its_end_is_incomplete(end: bytes, *, complete: bool) -> None:
+    subject = replace_response(CHAT, CHAT.response.replace(b"data: [DONE]\n\n", end))
+    session = session_of(subject, complete=complete)
+    small = response(session)
+    session.outgrow("response-1")
+    found = response(session)
+    refused(found, Reason.CONTENT_RESPONSE_INCOMPLETE)
+    assert found.findings == small.findings
+
+
+def replace_response(subject: Chat, body: bytes) -> Chat:
+    return dataclasses.replace(subject, response=body, hashed_response=body)
+
+
+def test_large_stream_in_the_services_form_passes_where_the_form_was_computed() -> None:
+    subject = chat("served", dialect="ionet")
+    session = session_of(subject, response=with_signature_event(SIGNER, subject))
+    session.outgrow("response-1", ("ionet_stream",))
+    outcome = response(session, rules("ionet"))
+    assert outcome.status is Status.PASS
+    assert outcome.matched == ("response-1 in signature-1: ionet_stream",)
+
+
+def test_large_stream_whose_form_was_not_computed_is_neither_pass_nor_mismatch() -> None:
+    subject = chat("served", dialect="ionet")
+    session = session_of(subject, response=with_signature_event(SIGNER, subject))
+    session.outgrow("response-1")
+    outcome = response(session, rules("ionet"))
+    refused(outcome, Reason.ARTIFACT_EXTERNAL_UNAVAILABLE)
+    assert outcome.status is Status.BLOCKED
+    assert "ionet_stream" in outcome.detail
+
+
+def test_large_stream_of_a_form_that_streams_do_not_have_is_hash_mismatch() -> None:
+    other = chat("another", dialect="vllm-proxy")
+    session = session_of(chat("served", dialect="vllm-proxy"), response=other.response)
+    session.outgrow("response-1")
+    refused(response(session, rules("vllm-proxy")), Reason.CONTENT_RESPONSE_HASH_MISMATCH)
+
+
+def test_large_answer_signed_in_a_dump_that_is_not_made_blocks() -> None:
+    subject = chat("served", dialect="vllm-proxy", stream=False)
+    outcome = response(grown(subject, "response-1"), rules("vllm-proxy"))
+    refused(outcome, Reason.ARTIFACT_EXTERNAL_UNAVAILABLE)
+    assert outcome.status is Status.BLOCKED
+    raw_only = rules("vllm-proxy", response_forms=("raw",))
+    refused(response(grown(subject, "response-1"), raw_only), Reason.CONTENT_RESPONSE_HASH_MISMATCH)
+
+
+def test_large_answer_that_was_compressed_says_so() -> None:
+    session = session_of(
+        chat("served", dialect="vllm-proxy", stream=False),
+        response_headers=[["Content-Encoding", "gzip"]],
+    )
+    session.outgrow("response-1")
+    refused(response(session, rules("vllm-proxy")), Reason.EXCHANGE_CONTENT_ENCODED)
+
+
+def test_large_request_signed_in_a_form_that_is_not_made_is_unverifiable() -> None:
+    subject = chat(
+        "ionet",
+        dialect="ionet",
+        request=b'{"model":"m","messages":[]}',
+        forwarded=b'{"messages":[],"model":"m","stream":false}',
+    )
+    outcome = request(grown(subject, "request-1"), rules("ionet"))
+    refused(outcome, Reason.CONTENT_REQUEST_UNVERIFIABLE)
+    assert "ionet_request" in outcome.detail
+    raw_only = rules("ionet", request_forms=("raw",))
+    refused(request(grown(subject, "request-1"), raw_only), Reason.CONTENT_REQUEST_HASH_MISMATCH)
+
+
+def test_large_answer_still_names_the_model_of_a_renamed_request() -> None:
+    session = renamed()
+    session.outgrow("response-1")
+    outcome = request(session, rules("nanogpt"))
+    assert outcome.matched == ("request-1 in signature-1: model_renamed",)
+
+
+def test_held_answer_over_the_size_of_a_document_blocks_in_forms_that_are_not_made() -> None:
+    subject = chat("served", dialect="vllm-proxy", stream=False)
+    padded = subject.response + b" " * (16 << 20)
+    outcome = response(session_of(subject, response=padded), rules("vllm-proxy"))
+    refused(outcome, Reason.ARTIFACT_EXTERNAL_UNAVAILABLE)

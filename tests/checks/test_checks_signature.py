@@ -242,6 +242,51 @@ def test_recovery_url_that_names_this_chat_or_none_passes(url: str) -> None:
     assert recover(session_of(url=url)).status is Status.PASS
 
 
+def test_recovery_chat_id_of_a_response_too_large_to_be_held_is_compared() -> None:
+    for last, reasons in ((CHAT.chat_id, ()), ("other", (Reason.SIGNATURE_CHAT_ID_MISMATCH,))):
+        session = session_of(url=f"https://p.example.test/v1/signature/{last}")
+        session.outgrow("response-1")
+        outcome = recover(session)
+        assert tuple(finding.reason for finding in outcome.findings) == reasons
+        assert (outcome.status is Status.PASS) is not bool(reasons)
+
+
+INSIDE = with_signature_event(SIGNER, CHAT)
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (INSIDE, None),
+        (INSIDE.replace(b"event: signature", b"event: other"), Reason.SIGNATURE_UNAVAILABLE),
+        (INSIDE + b"event: signature\ndata: {}\n\n", Reason.SIGNATURE_MALFORMED),
+        (INSIDE.replace(b"event: signature\n", b"event: signature\nx"), Reason.SIGNATURE_MALFORMED),
+    ],
+)
+def test_recovery_signature_inside_a_stream_is_read_however_large(
+    body: bytes, reason: Reason | None, *, large: bool
+) -> None:
+    session = session_of()
+    session.artifacts = [item for item in session.artifacts if item.role != "provider.signature"]
+    session.bodies["response-1"] = body
+    session.bindings.clear()
+    session.bind(
+        "signature-covers",
+        signature="response-1",
+        key="key-1",
+        request="request-1",
+        response="response-1",
+    )
+    if large:
+        session.outgrow("response-1")
+    outcome = recover(session)
+    if reason is None:
+        assert outcome.fact.signatures[0].verified.signer.value == SIGNER.identity
+    else:
+        refused(outcome, reason)
+
+
 def test_recovery_without_the_response_still_judges_the_signature() -> None:
     session = session_of(url="https://p.example.test/v1/signature/other")
     session.withhold("response-1")

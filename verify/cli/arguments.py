@@ -72,7 +72,10 @@ VERIFY_OPTIONS: Final = (
         flags=("--blobs",),
         takes="one",
         metavar="DIR",
-        help="Folder with the external blobs of the bundle (sha256/<hex>).",
+        help=(
+            "Folder with what is too large for the bundle file (bodies over 16 MiB), at "
+            "sha256/<hex>; read once, in pieces."
+        ),
     ),
     Option(
         name="format",
