@@ -260,8 +260,6 @@ def _secured(
     except OSError as error:
         why = (error.strerror or "broken off").lower()
         raise Broken("unreachable", f"{place}: the TLS handshake broke off: {why}") from error
-    except ValueError as error:  # a name that TLS cannot carry
-        raise Broken("tls", f"{place}: is no host name for TLS") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +282,7 @@ def connect(
 ) -> Peer:
     """Open a connection; ``limit_s`` for each of reaching the host and shaking hands.
 
+    ``host``: an address, or a name of no empty label.
     Plain HTTP is spoken to this machine alone and never through a proxy. Raises `Broken`.
     """
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

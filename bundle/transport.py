@@ -170,7 +170,9 @@ class _Place:
             )
             raise UsageError(message)
         plain = url.isascii() and all(0x21 <= ord(character) <= 0x7E for character in url)
-        if not plain or port == -1:
+        host = parts.hostname or ""
+        labels = all(0 < len(label) < 64 for label in host.removesuffix(".").split("."))
+        if not plain or not labels or port == -1:
             message = (
                 f"{redacted_url(url)!a}: is no address that can be asked; write other characters "
                 "percent-encoded, and a host name in its ASCII form"
@@ -179,7 +181,7 @@ class _Place:
         secure = parts.scheme == "https"
         return cls(
             secure=secure,
-            host=parts.hostname or "",
+            host=host,
             port=port or (443 if secure else 80),
             authority=parts.netloc,
             target=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),

@@ -215,6 +215,27 @@ def test_authority_file_that_is_missing_is_refused(tmp_path: Path) -> None:
         Transport(ca_file=tmp_path / "none.pem")
 
 
+def test_failure_handshake_that_is_reset_is_unreachable() -> None:
+    """Nothing was said about trust; another try may help."""
+
+    def script(line: Line) -> None:
+        line.socket.recv(4096)
+        line.reset()
+
+    with RawServer(script) as server:
+        recorded = asked(server.url().replace("http:", "https:"))
+    trouble, what = failed(recorded)
+    assert trouble == "unreachable"
+    assert "handshake broke off" in what
+
+
+def test_failure_total_used_up_before_connecting_is_timeout() -> None:
+    times = iter((0.0, 11.0))
+    with serving() as server:
+        recorded = asked(server.url(), monotonic=lambda: next(times))
+    assert failed(recorded) == ("timeout", "the answer took longer than 10 s")
+
+
 # --- time -------------------------------------------------------------------------------------
 
 
@@ -273,6 +294,17 @@ def test_failure_server_that_does_not_read_is_timeout() -> None:
     with RawServer(Line.wait) as server, Transport(bounds=HASTY) as transport:
         recorded = transport.record("POST", server.url(), purpose="chat", body=bytes(10 << 20))
     assert failed(recorded)[0] == "timeout"
+
+
+def test_failure_server_that_resets_while_a_body_is_sent_is_cut() -> None:
+    def script(line: Line) -> None:
+        line.socket.recv(100)
+        line.reset()
+
+    with RawServer(script) as server, Transport(bounds=PATIENT) as transport:
+        recorded = transport.record("POST", server.url(), purpose="chat", body=bytes(10 << 20))
+    assert failed(recorded)[0] == "cut"
+    assert server.accepted == 1
 
 
 def test_early_answer_to_a_body_that_is_not_read_is_kept() -> None:

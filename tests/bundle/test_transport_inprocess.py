@@ -265,7 +265,7 @@ def silent_later(line: Line) -> None:
         (answering(length(b"abc").replace(b"3", b"9")), httpx.RemoteProtocolError, "cut", 200),
         (silent, httpx.ReadTimeout, "timeout", None),
         (silent_later, httpx.ReadTimeout, "idle", 200),
-        (lambda line: line.reset(), httpx.TransportError, "cut", None),
+        (lambda line: (line.request(), line.reset()), httpx.ReadError, "cut", None),
     ],
     ids=["no answer", "not http", "short", "silent", "silent later", "reset"],
 )

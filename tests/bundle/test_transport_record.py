@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import tracemalloc
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import count
@@ -124,9 +124,12 @@ def test_record_body_without_a_type_is_called_json_and_none_has_no_length() -> N
     ("url", "headers", "said"),
     [
         ("http://10.0.0.1/", (), "only https"),
+        ("http://api.example/", (), "only https"),
         ("https://me:hunter2@127.0.0.1/", (), "user name"),
         ("https://127.0.0.1:99999/", (), "no address"),
         ("https://127.0.0.1/a b", (), "no address"),
+        ("https://.example/", (), "no address"),
+        (f"https://{'a' * 64}.example/", (), "no address"),
         ("https://127.0.0.1/ä", (), "no address"),
         ("https://127.0.0.1/", (("Host", "x"),), "header host"),
         ("https://127.0.0.1/", (("accept-encoding", "gzip"),), "header accept-encoding"),
@@ -539,6 +542,50 @@ def test_record_proxy_that_makes_no_tunnel_is_unreachable(answer: bytes, said: s
     assert recorded.failure.trouble == "unreachable"
     assert said in recorded.failure.what
     assert "hunter2" not in recorded.failure.what
+
+
+def test_record_proxy_that_says_nothing_is_a_timeout() -> None:
+    with RawServer(Line.wait) as proxy:
+        limits = replace(QUICK, connect_s=0.2)
+        with Transport(bounds=limits, proxy=f"http://127.0.0.1:{proxy.port}") as transport:
+            recorded = transport.record("GET", "https://api.example/", purpose="other")
+    assert recorded.failure is not None
+    assert recorded.failure.trouble == "timeout"
+    assert "no tunnel within 0.2 s" in recorded.failure.what
+
+
+def test_record_proxy_that_breaks_off_is_unreachable() -> None:
+    def script(line: Line) -> None:
+        line.request()
+        line.reset()
+
+    with RawServer(script) as proxy:
+        with Transport(bounds=QUICK, proxy=f"http://127.0.0.1:{proxy.port}") as transport:
+            recorded = transport.record("GET", "https://api.example/", purpose="other")
+    assert recorded.failure is not None
+    assert recorded.failure.trouble == "unreachable"
+
+
+def test_proxy_repr_hides_its_password() -> None:
+    assert "hunter2" not in repr(bundle.peer.Proxy.of("http://me:hunter2@proxy.example"))
+
+
+def test_record_user_agent_can_be_given() -> None:
+    with serving(length(b"1")) as server:
+        get(server, headers=(("user-agent", "odd/1"),))
+    assert server.requests[0].lower().count(b"user-agent") == 1
+
+
+def test_record_sink_that_keeps_nothing_cannot_take_a_large_body(tmp_path: Path) -> None:
+    class Forgetful(Kept):
+        def finish(self) -> StoredBody | None:
+            super().finish()
+            return None
+
+    limits = Bounds(body=IN_MEMORY + 1, idle_s=20.0, total_s=60.0)
+    with serving(length(bytes(IN_MEMORY + 1))) as server:
+        with pytest.raises(RuntimeError, match="keeps none"):
+            get(server, sink=Forgetful(tmp_path / "body"), bounds=limits)
 
 
 @pytest.mark.parametrize("url", ["socks5://127.0.0.1:1", "http://", "http://h:x/", "http://h/path"])
