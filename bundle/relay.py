@@ -925,7 +925,7 @@ class _Downward(asyncio.Protocol):
             if own is not None:
                 self.write(answer_bytes(200, own, close=close, head=asked.method == "HEAD"))
                 return not close
-            run = await self.relay.carry(self, asked)
+            run = await self._carried(asked)
         except Refused as refused:
             body = error_text(str(refused), refused.code, refused.status)
             head = asked is not None and asked.method == "HEAD"
@@ -942,6 +942,16 @@ class _Downward(asyncio.Protocol):
         body = error_text(f"no answer: {run.failure.what}", run.failure.trouble, status)
         self.write(answer_bytes(status, body, close=close, head=asked.method == "HEAD"))
         return not close
+
+    async def _carried(self, asked: Asked) -> _Run:
+        """Carry a request. Raises `Refused`, for a failure that nobody foresaw as well."""
+        try:
+            return await self.relay.carry(self, asked)
+        except Refused:
+            raise
+        except Exception as error:
+            what = f"unexpected {type(error).__name__} in the proxy; please report it"
+            raise Refused(500, "internal", what) from error
 
     def attach(self, run: _Run | None) -> None:
         """Say whose answer is on its way."""

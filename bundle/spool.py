@@ -1,0 +1,136 @@
+"""A chat on its way, on disk as it comes: what a proxy that is killed leaves behind.
+
+One file (mode 0600) of frames: a letter, a length in eight hex digits, a line end, so many bytes.
+``R`` what was asked, ``H`` status and headers, ``B`` a part of the body, ``E`` how it ended. It is
+written by the thread that serves all clients, so nothing waits for the disk here: what was written
+outlives the process, and is on the disk itself (`bundle.journal`) before the next exchange of that
+chat begins. No secret gets here: exchanges were redacted and bodies searched before.
+
+Source: DESIGN invariants 7 and 8; bundle-format.md 6.3.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Self
+
+from bundle.journal import _decoded, _encoded, _exchange, _exchange_members
+from bundle.recording import Failure, RecordedExchange
+
+SUFFIX: Final = ".chat"
+_HEADER: Final = 11
+_MOST: Final = 64 << 20
+
+
+def _frame(kind: bytes, data: bytes) -> bytes:
+    return b"%b %08x\n%b" % (kind, len(data), data)
+
+
+def _json(document: object) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+class Spool:
+    """The file of one chat, being written. Every method may raise OSError."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+
+    @classmethod
+    def create(cls, path: Path, told: dict[str, str | None], begun: RecordedExchange) -> Self:
+        """Make the file. ``told``: what the writer wants to know of the chat later, by name."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        made = cls(path, os.open(path, flags, 0o600))
+        document = {
+            "told": told,
+            "exchange": _exchange_members(begun),
+            "body": _encoded(begun.request_body),
+        }
+        made._put(_frame(b"R", _json(document)))
+        return made
+
+    def head(self, recorded: RecordedExchange) -> None:
+        """Write status and headers."""
+        self._put(_frame(b"H", _json(_exchange_members(recorded))))
+
+    def part(self, data: bytes) -> None:
+        """Write a part of the body."""
+        self._put(_frame(b"B", data))
+
+    def end(self, recorded: RecordedExchange) -> None:
+        """Write how it ended."""
+        self._put(_frame(b"E", _json(_exchange_members(recorded))))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _put(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spooled:
+    """What a file holds. ``recorded``: without its body; ``ended``: whether its end was written."""
+
+    path: Path
+    told: dict[str, str | None]
+    recorded: RecordedExchange
+    ended: bool
+
+    def parts(self) -> Iterator[bytes]:
+        """Give the body in order, as far as it was written."""
+        yield from (data for kind, data in _frames(self.path) if kind == b"B")
+
+
+def _frames(path: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Give the frames up to the first that breaks off. Raises OSError."""
+    with path.open("rb") as file:
+        while len(header := file.read(_HEADER)) == _HEADER:
+            try:
+                size = int(header[2:10], 16)
+            except ValueError:
+                return
+            if size > _MOST or len(data := file.read(size)) < size:
+                return
+            yield header[:1], data
+
+
+def read(path: Path) -> Spooled | None:
+    """Return what a file holds, None where not even the request is whole. Raises OSError."""
+    told: dict[str, str | None] | None = None
+    known: RecordedExchange | None = None
+    ended = False
+    body: bytes | None = None
+    for kind, data in _frames(path):
+        if kind == b"B":
+            continue
+        try:
+            document: Any = json.loads(data)
+            if kind == b"R":
+                told, body = document["told"], _decoded(document["body"])
+                document = document["exchange"]
+            known = _exchange(_decoded(document), body)
+        except (ValueError, KeyError, TypeError):
+            break
+        ended = kind == b"E"
+    if told is None or known is None:
+        return None
+    if not ended:
+        what = "the proxy ended while this was under way"
+        known = replace(
+            known,
+            ended_at=max(known.ended_at, known.first_byte_at or known.started_at),
+            complete=False,
+            failure=Failure(trouble="interrupted", what=what),
+        )
+    return Spooled(path=path, told=told, recorded=known, ended=ended)
