@@ -6,8 +6,8 @@ journal before the next begins, and a capture that stops leaves its journal: `re
 there, or seals what is there as incomplete. A chat that was sent is never sent again.
 
 The bundle is written whatever the verdict: evidence of a failure is evidence. The journal is
-removed once the bundle is on disk and reads back, unless something could not be had (`Gap`) or the
-caller keeps it; a resumed capture asks again for what was missing.
+removed once the bundle is on disk and reads back, unless the caller keeps it or something is
+missing that may still be had (`Gap`): a resumed capture asks for that again.
 
 `attest` and `seal_exchanges` stand on their own, for those who share one attestation among chats.
 
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from bundle.assemble import Assembly, CaptureClaims
 from bundle.bodies import blob_file, remove
-from bundle.bounds import Bounds
+from bundle.bounds import TRANSIENT, Bounds
 from bundle.calls import Attested, Call, ChatAsk, Provider, Steps, patiently, usable
 from bundle.collateral import Claims, Endpoints, Want
 from bundle.driver import SKEW, Driver, RefusedError, Sends, stated_date, unsent
@@ -149,12 +149,14 @@ class Gap:
     """Something that was asked for and not had. ``what``: one line, for people.
 
     ``essential``: without it the chat or its signature, or the second attestation, is missing.
+    ``again``: asking once more may bring it; a definite "no" from a vendor is none of those.
     """
 
     step: str
     purpose: str
     what: str
     essential: bool
+    again: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -652,6 +654,7 @@ class _Capture:
                 purpose=asked.call.purpose,
                 what=f"{asked.call.step}: {outcome_of(asked.recorded)}",
                 essential=asked.call.purpose in _ESSENTIAL,
+                again=asked.recorded.failure is not None or asked.recorded.status in TRANSIENT,
             )
             for asked in (() if self._driver is None else self._driver.unanswered())
         ]
@@ -726,7 +729,9 @@ class _Capture:
             except TeebundleError as error:
                 # the bundle is worth keeping without; the time can be proven later
                 what = f"no timestamp: {error}"
-                gaps += (Gap(step="timestamp", purpose="time", what=what, essential=False),)
+                gaps += (
+                    Gap(step="timestamp", purpose="time", what=what, essential=False, again=False),
+                )
         return self._write(sealed, data, gaps, warnings, complete=complete, blobs=blobs)
 
     def _observations(self, gaps: tuple[Gap, ...]) -> list[tuple[str, str]]:
@@ -783,7 +788,8 @@ class _Capture:
     ) -> CaptureResult:
         """Verify what lies on disk, let go of the journal if nothing is missing, tell."""
         report, draft, no_draft = _judged(data, self.means, blobs)
-        keep = self.means.keep_journal or not complete or bool(gaps)
+        missing = any(gap.essential or gap.again for gap in gaps)
+        keep = self.means.keep_journal or not complete or missing
         if not keep:
             self.journal.remove()
         elif self._driver is not None:

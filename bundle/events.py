@@ -25,6 +25,7 @@ TEXT_LIMIT: Final = 160
 QUIET_S: Final = 2.0
 """Seconds that a capture may take before a terminal shows progress."""
 _REWRITE_S: Final = 0.1
+_TOLD_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +86,22 @@ def quantity(size: int) -> str:
 
 
 class JsonLines:
-    """One JSON object a line, members without a value left out; for machines."""
+    """One JSON object a line, members without a value left out; for machines.
 
-    def __init__(self, stream: TextIO) -> None:
+    Of bytes that come, not every read is told: one line in `_TOLD_S`, and the sum in ``answered``.
+    """
+
+    def __init__(self, stream: TextIO, *, now: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
+        self._now = now
+        self._told = now()
 
     def __call__(self, event: Event) -> None:
         """Write one event."""
+        if event.kind == "bytes":
+            if self._now() - self._told < _TOLD_S:
+                return
+            self._told = self._now()
         members = {
             "event": event.kind,
             "stage": event.stage,

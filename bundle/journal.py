@@ -101,30 +101,31 @@ _BYTES: Final = "$bytes"
 _TIME: Final = "$time"
 
 
-def _encoded(found: object) -> object:
+def encoded(found: object) -> object:
     """Return a JSON value for a text, number, bytes, instant, sequence, mapping or dataclass."""
     if isinstance(found, bytes):
         return {_BYTES: base64.b64encode(found).decode("ascii")}
     if isinstance(found, datetime):
         return {_TIME: found.isoformat()}
     if isinstance(found, Mapping):
-        return {str(name): _encoded(inner) for name, inner in found.items()}
+        return {str(name): encoded(inner) for name, inner in found.items()}
     if isinstance(found, (tuple, list)):
-        return [_encoded(inner) for inner in found]
+        return [encoded(inner) for inner in found]
     if is_dataclass(found):
-        return {part.name: _encoded(getattr(found, part.name)) for part in fields(found)}
+        return {part.name: encoded(getattr(found, part.name)) for part in fields(found)}
     return found
 
 
-def _decoded(found: Any) -> Any:  # noqa: ANN401  (the inverse of `_encoded`, in the same file)
+def decoded(found: Any) -> Any:  # noqa: ANN401  (the inverse of `encoded`, in the same file)
+    """Return the value that `encoded` was given; sequences become tuples."""
     if isinstance(found, dict):
         if found.keys() == {_BYTES}:
             return base64.b64decode(found[_BYTES])
         if found.keys() == {_TIME}:
             return datetime.fromisoformat(found[_TIME])
-        return {name: _decoded(inner) for name, inner in found.items()}
+        return {name: decoded(inner) for name, inner in found.items()}
     if isinstance(found, list):
-        return tuple(_decoded(inner) for inner in found)
+        return tuple(decoded(inner) for inner in found)
     return found
 
 
@@ -134,15 +135,17 @@ _WITHOUT: Final = ("request_body", "response_body", "response_file")
 """Parts of an exchange that lie elsewhere: with its beginning, and in the body file."""
 
 
-def _exchange_members(recorded: RecordedExchange) -> Members:
+def exchange_members(recorded: RecordedExchange) -> Members:
+    """Return an exchange as JSON members, without its bodies."""
     return {
-        part.name: _encoded(getattr(recorded, part.name))
+        part.name: encoded(getattr(recorded, part.name))
         for part in fields(recorded)
         if part.name not in _WITHOUT
     }
 
 
-def _exchange(members: Members, request_body: bytes | None) -> RecordedExchange:
+def exchange_of(members: Members, request_body: bytes | None) -> RecordedExchange:
+    """Return the exchange of decoded members, without an answer's body."""
     tls, failure = members.pop("tls"), members.pop("failure")
     return RecordedExchange(
         **members,
@@ -150,6 +153,11 @@ def _exchange(members: Members, request_body: bytes | None) -> RecordedExchange:
         tls=None if tls is None else RecordedTls(**tls),
         failure=None if failure is None else Failure(**failure),
     )
+
+
+# the names by which the proxy's spool knows them
+_encoded, _decoded = encoded, decoded
+_exchange_members, _exchange = exchange_members, exchange_of
 
 
 # --- the plan -----------------------------------------------------------------------------------
@@ -230,7 +238,7 @@ class Underway:
         """Record status and headers. Raises `JournalError`."""
         self._entry.head = head
         self._journal.append(
-            {"type": "head", "number": self._entry.number, "exchange": _exchange_members(head)}
+            {"type": "head", "number": self._entry.number, "exchange": exchange_members(head)}
         )
 
     def write(self, part: bytes) -> None:
@@ -297,7 +305,7 @@ class Underway:
             {
                 "type": "done",
                 "number": self._entry.number,
-                "exchange": _exchange_members(ended),
+                "exchange": exchange_members(ended),
                 "size": 0 if stored is None else stored.size,
                 "sha256": None if stored is None else stored.sha256.hex(),
             }
@@ -380,7 +388,7 @@ class Journal:
             except OSError as error:
                 raise made.trouble(error) from error
             made._made = plan
-            made.append({"type": "plan", "plan": _encoded(plan)})
+            made.append({"type": "plan", "plan": encoded(plan)})
             made._state.runs = 1
         except BaseException:
             made.close()
@@ -523,7 +531,7 @@ class Journal:
 
     def keep_chat_body(self, body: bytes) -> None:
         """Record the bytes of the chat request: before they are sent."""
-        self.append({"type": "chat-body", "body": _encoded(body)})
+        self.append({"type": "chat-body", "body": encoded(body)})
         self._state.chat_body = body
 
     def note(self, kind: str, text: str) -> None:
@@ -553,8 +561,8 @@ class Journal:
                 "number": number,
                 "step": call.step,
                 "once": call.once,
-                "exchange": _exchange_members(begun),
-                "request_body": _encoded(call.body or None),
+                "exchange": exchange_members(begun),
+                "request_body": encoded(call.body or None),
             }
         )
         entry = _Entry(number=number, step=call.step, once=call.once, begun=begun)
@@ -706,16 +714,16 @@ class Journal:
         state = self._state
         match record["type"]:
             case "plan":
-                state.plan = Plan(**_decoded(record["plan"]))
+                state.plan = Plan(**decoded(record["plan"]))
                 state.runs = 1
             case "run":
                 state.runs = record["number"]
             case "nonce":
                 self._take_random(record["step"], bytes.fromhex(record["random"]))
             case "chat-body":
-                state.chat_body = _decoded(record["body"])
+                state.chat_body = decoded(record["body"])
             case "begun":
-                begun = _exchange(_decoded(record["exchange"]), _decoded(record["request_body"]))
+                begun = exchange_of(decoded(record["exchange"]), decoded(record["request_body"]))
                 state.entries.append(
                     _Entry(
                         number=record["number"],
@@ -726,7 +734,7 @@ class Journal:
                 )
             case "head":
                 entry = state.entries[record["number"] - 1]
-                entry.head = _exchange(_decoded(record["exchange"]), entry.begun.request_body)
+                entry.head = exchange_of(decoded(record["exchange"]), entry.begun.request_body)
             case "done":
                 self._take_done(record)
             case "forgotten":
@@ -739,7 +747,7 @@ class Journal:
 
     def _take_done(self, record: Members) -> None:
         entry = self._state.entries[record["number"] - 1]
-        recorded = _exchange(_decoded(record["exchange"]), entry.begun.request_body)
+        recorded = exchange_of(decoded(record["exchange"]), entry.begun.request_body)
         if record["sha256"] is None:
             entry.recorded = recorded
             return

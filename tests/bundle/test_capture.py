@@ -332,6 +332,7 @@ def test_capture_with_a_cut_chat_keeps_what_came(case: Case) -> None:
         purpose="chat",
         what="chat: cut after HTTP 200: the connection was closed",
         essential=True,
+        again=True,
     )
     found = evidence(result)
     assert bodies(found, "http.response.body") == [CHAT[:20]]
@@ -375,15 +376,20 @@ def test_capture_that_is_not_attested_after_says_so(case: Case) -> None:
     assert not result.whole
 
 
-def test_capture_without_some_collateral_is_whole_but_tells(case: Case) -> None:
-    case.network.served["/item"] = [404]
+@pytest.mark.parametrize(("status", "kept"), [(404, False), (503, True)])
+def test_capture_without_some_collateral_is_whole_but_tells(
+    case: Case, status: int, kept: bool
+) -> None:
+    case.network.served["/item"] = [status]
     result = capture(case.asked(), case.means())
+    tried = "/6" if kept else ""
     assert [gap.what for gap in result.gaps] == [
-        'before.item: HTTP 404: {"error":"no"}',
-        'after.item: HTTP 404: {"error":"no"}',
+        f'before.item{tried}: HTTP {status}: {{"error":"no"}}',
+        f'after.item{tried}: HTTP {status}: {{"error":"no"}}',
     ]
     assert result.whole
-    assert result.journal == case.journal
+    assert case.journal.exists() is kept
+    assert result.journal == (case.journal if kept else None)
 
 
 def test_capture_waits_as_it_is_told(case: Case) -> None:
