@@ -11,6 +11,7 @@ import pytest
 from bundle.calls import DELAYS_S
 from bundle.collateral import Want
 from fixtures import (
+    amd_pki,
     goods,
     nvidia_nras,
     nvidia_pki,
@@ -415,3 +416,86 @@ def test_round_ends_at_the_limit_of_items(monkeypatch):
     assert len(ask(whole)) == 9
     monkeypatch.setattr("bundle.collateral.MOST", 1000)
     assert len(ask(whole)) == 4 + 2 + (8 + 2 + 3) + 3
+
+
+# --- what cannot be read -------------------------------------------------------------------------
+
+
+def ionet_with(quote, devices, nonce):
+    """Return an answer of io.net's shape with that CPU evidence and GPUs of that nonce."""
+    members = {
+        "cpu": {"quote": quote.hex()},
+        "gpu": {
+            "evidence_list": [
+                {
+                    "evidence": other_families.b64(nvidia_spdm.report(device, nonce)),
+                    "certificate": other_families.b64(device.chain_pem()),
+                }
+                for device in devices
+            ]
+        },
+        "signing_address": "0x" + "11" * 20,
+    }
+    return attestation(json.dumps(members).encode())
+
+
+def test_nonce_of_an_snp_report_counts_for_its_gpus():
+    nonce = bytes(range(32))
+    report = replace(amd_pki.report("Genoa"), report_data=nonce + bytes(32)).body()
+    calls = service_calls([ionet_with(report, gpus(1), nonce)], Vendors(devices=gpus(1)))
+    assert parse_payload(calls[0].body).nonce == nonce.hex()
+    assert calls[0].url == f"{NRAS}/v3/attest/gpu", "a container without a nonce is written anew"
+
+
+def test_gpus_beside_a_quote_that_cannot_be_read_are_not_submitted():
+    nonce = bytes(range(32))
+    exchange = ionet_with(b"no quote at all", gpus(1), nonce)
+    calls = ask([exchange], Vendors(devices=gpus(1)), want=YES)
+    assert not of(calls, "nras", "jwks", "collateral")
+    assert [call.url for call in of(calls, "rim")] == [DRIVER, VBIOS]
+
+
+def test_compressed_quote_that_does_not_inflate_asks_nothing():
+    session = other_families.enclave("tinfoil-v2")
+    members = json.loads(attestations(session)[0].response_body)
+    members["body"] = other_families.b64(b"no gzip member")
+    assert ask([attestation(json.dumps(members).encode())]) == []
+
+
+def test_key_set_that_cannot_be_read_is_asked_for_again():
+    vendors = Vendors(
+        devices=gpus(1), override={"jwks.json": lambda call: recorded(call, 200, b"<html>")}
+    )
+    assert len(service_calls(node_answer(*gpus(1)), vendors)) == 1 + 2
+
+
+def test_key_set_that_is_refused_is_not():
+    vendors = Vendors(devices=gpus(1), override={"jwks.json": lambda call: recorded(call, 404)})
+    assert len(service_calls(node_answer(*gpus(1)), vendors)) == 1 + 1
+
+
+def test_certificate_that_the_library_cannot_ask_about_is_passed_over(monkeypatch):
+    def broken(*_):
+        raise ValueError("not in this library")
+
+    monkeypatch.setattr("cryptography.x509.ocsp.OCSPRequestBuilder.add_certificate", broken)
+    calls = ask(node_answer(*gpus(1)))
+    assert not [call for call in calls if call.url == OCSP]
+    assert [call for call in calls if call.url.startswith(CRL)]
+
+
+def test_payload_that_holds_two_lists_is_written_anew():
+    session = goods.vllm_proxy()
+
+    def doubled(members):
+        payload = dict(members["nvidia_payload"], evidences=[])
+        return {**members, "nvidia_payload": payload}
+
+    exchanges = attestations(replace(session, members=doubled))[:1]
+    calls = service_calls(exchanges, Vendors(devices=session.node.devices))
+    assert sorted(json.loads(calls[0].body)) == [
+        "arch",
+        "claims_version",
+        "evidence_list",
+        "nonce",
+    ]

@@ -13,7 +13,7 @@ from hashlib import sha256
 import pytest
 
 from bundle.calls import Call
-from bundle.timestamps import Proof, StampError, stamp, stamped, stamping
+from bundle.timestamps import Proof, StampError, in_order, stamp, stamped, stamping
 from fixtures import goods, time_sim
 from fixtures.registry import Case
 from fixtures.sealed import Draft
@@ -331,6 +331,43 @@ def test_statement_of_a_later_version_is_left_alone():
         stamp(data, ["https://t.example"], store(), send)
 
 
+def test_recorded_request_without_a_nonce_proves_nothing():
+    with Authority() as authority:
+        steps = stamping(DATA, [authority.url], store())
+        kept = send(next(steps))
+    parts = kept.request_body
+    bare = replace(kept, request_body=b"\x30\x00", response_body=kept.response_body)
+    assert parts != bare.request_body
+    with pytest.raises(StampError, match="without a nonce"):
+        steps.send(bare)
+
+
+def test_file_that_changed_besides_is_not_given_out(monkeypatch):
+    from bundle.seal import packed
+
+    def forgetful(document):
+        return packed(
+            {
+                **document,
+                "redactions": [{"artifact": "quote-1", "reason": "size", "attachment": None}],
+            }
+        )
+
+    monkeypatch.setattr("bundle.timestamps.packed", forgetful)
+    with Authority() as authority, pytest.raises(StampError, match="the bundle changed"):
+        stamp(DATA, [authority.url], store(), send)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x30\x00", time_sim.refused(2, 25), b"\x30\x80\x00\x00"])
+def test_sets_of_what_is_no_token_stay_as_they_are(data):
+    assert in_order(data) == data
+
+
+def test_sets_in_order_stay_as_they_are():
+    token = Stamp(at=AT).over(signature())
+    assert in_order(token) == token
+
+
 # --- another implementation ----------------------------------------------------------------------
 
 CONFIGURATION = """
@@ -397,6 +434,9 @@ def test_token_of_openssl_is_accepted(tmp_path, algorithm, chain):
     made = stamped(Draft(session=session).build(), ["https://t.example"], trust, reply)
     (proof,) = made.proofs
     assert proof.by == "openssl"
+    (kept,) = read_bundle(made.data).statement.material[0].timestamps
+    (tmp_path / "reply.tsr").write_bytes(kept)
+    run("-verify", "-queryfile", "query.tsq", "-in", "reply.tsr", "-CAfile", "root.pem")
     assert abs(proof.instant - datetime.now(UTC)) < timedelta(days=1)
 
 
@@ -452,8 +492,3 @@ def openssl_trust(root):
         "openssl", "tsa", "x509", base64.b64encode(root).decode(), sha256(root).digest()
     )
     return read_trust_file(trust_file.document([*trust_file.anchors(), entry]))
-
-
-def test_stamp_of_the_fixture_is_over_the_signature():
-    token = Stamp(at=AT).over(signature())
-    assert len(token) < 2000
