@@ -481,18 +481,20 @@ def seal_chat(job: Job, sealing: Sealing, signers: tuple[FileSigner, ...]) -> Do
             secrets=sealing.secrets,
             blobs=blobs,
         )
-        verdict = _verdict(sealed.data, sealing, blobs if sealed.external else None)
-        write_new(path, sealed.data)
+        data, unstamped = _stamped(sealed.data, sealing)
+        verdict = _verdict(data, sealing, blobs if sealed.external else None)
+        write_new(path, data)
         journal.remove()
+    told = [*job.trouble, *([chat.failure.what] if chat.failure else []), *unstamped]
     return Done(
         path=path,
         bundle_id=sealed.bundle_id,
         chat=found,
         status=chat.status,
         complete=complete,
-        size=len(sealed.data),
+        size=len(data),
         verdict=verdict,
-        notes=job.trouble if chat.failure is None else (*job.trouble, chat.failure.what),
+        notes=tuple(told),
     )
 
 
@@ -518,6 +520,23 @@ def _free(out: Path, at: datetime, found: str | None) -> Path:
             return path
     message = f"{out}: ten thousand bundles of one chat id and instant; nothing was written"
     raise UsageError(message)
+
+
+def _stamped(data: bytes, sealing: Sealing) -> tuple[bytes, list[str]]:
+    """Have a bundle stamped; without, if that fails: it can be made up for later."""
+    if not sealing.tsa:
+        return data, []
+    from bundle.commands.timestamp import sender  # noqa: PLC0415  (few proxies have it)
+    from bundle.timestamps import StampError, stamp  # noqa: PLC0415  (the same)
+    from bundle.transport import Transport  # noqa: PLC0415  (the same)
+    from verify.cli.loading import trust_of  # noqa: PLC0415  (the same)
+
+    trust = trust_of([str(path) for path in sealing.trust], [])
+    try:
+        with Transport(proxy=sealing.proxy, ca_file=sealing.ca_file) as transport:
+            return stamp(data, sealing.tsa, trust, sender(transport)), []
+    except (StampError, TeebundleError) as error:
+        return data, [f"no timestamp: {error}"]
 
 
 def _verdict(data: bytes, sealing: Sealing, blobs: Path | None) -> str | None:
