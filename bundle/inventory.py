@@ -750,7 +750,7 @@ def _chat_before(chats: Sequence[_Kept], kept: _Kept, order: Sequence[_Kept]) ->
 
 def _chat_of_receipt(chats: Sequence[_Kept], kept: _Kept) -> _Kept | None:
     """Return the chat whose answer named this receipt in a header, or None."""
-    receipt_id = urlsplit(kept.recorded.url).path.rsplit("/", 1)[-1]
+    receipt_id = unquote(urlsplit(kept.recorded.url).path.rsplit("/", 1)[-1])
     for chat in chats:
         if header(chat.recorded, "x-receipt-id") == receipt_id:
             return chat

@@ -66,6 +66,7 @@ class Aci(Basis):
             return
         if not found or not found.isprintable() or found in {".", ".."} or len(found) > 256:
             return
+        self.served(scene, chat)
         path = f"/v1/aci/receipts/{segment(found)}"
         call = self.look_up(scene, "receipt", "receipt", path)
         patience = LOOK_UP if whole_chat(chat) else PATIENT

@@ -137,10 +137,14 @@ class Basis:
         """Return the headers of the chat beyond those that the transport always sends."""
         return JSON
 
+    def fixed(self, scene: Scene) -> str | None:
+        """Return the base URL where it needs no look-up, None where it does."""
+        return scene.base_url
+
     def locate(self, scene: Scene) -> Steps[str | None]:
         """Find where the model is served; return the base URL, None where nobody serves it."""
         yield from ()
-        return scene.base_url
+        return self.fixed(scene)
 
     # --- the body -------------------------------------------------------------------------------
 
@@ -169,10 +173,13 @@ class Basis:
     def base_of(self, scene: Scene) -> str:
         """Return where the scene's model is served. Raises UsageError: not located yet."""
         known = self.known(scene)
-        if known is None:
+        if known is not None:
+            return known.base
+        fixed = self.fixed(scene)
+        if fixed is None:
             message = f"{self.name}: where {scene.model or 'the model'} is served is not known yet"
             raise UsageError(message)
-        return known.base
+        return self._root(scene, fixed)
 
     def model_of(self, scene: Scene) -> str:
         """Return the scene's model in the provider's spelling. Raises UsageError: none given."""
@@ -201,16 +208,23 @@ class Basis:
             self._located(scene, base)
         return (yield from self.round(scene, 2, attested.signers))
 
-    def _located(self, scene: Scene, base: str) -> Known:
-        """Remember where a model is served.
-
-        Base URLs of clients often end in the version that paths begin with here: it is cut off.
-        """
+    def _root(self, scene: Scene, base: str) -> str:
+        """Return a base URL without the version that clients often write and paths begin with."""
         path = self.chat_path(scene)
         version = path.removesuffix("/chat/completions")
-        root = base if version == path else base.removesuffix(version)
-        known = self._known[scene.base_url, scene.model] = Known(base=root)
+        return base if version == path else base.removesuffix(version)
+
+    def _located(self, scene: Scene, base: str) -> Known:
+        """Remember where a model is served."""
+        known = Known(base=self._root(scene, base))
+        self._known[scene.base_url, scene.model] = known
         return known
+
+    def served(self, scene: Scene, chat: RecordedExchange) -> None:
+        """Remember where a chat was served, if a sequence begins with what follows a chat."""
+        url, path = chat.url.partition("?")[0], self.chat_path(scene)
+        if self.known(scene) is None and url.endswith(path):
+            self._located(scene, url.removesuffix(path))
 
     def round(self, scene: Scene, number: int, signers: dict[str, str]) -> Steps[Attested]:
         """Attest once per algorithm; collateral for what came. ``signers``: who must answer."""
@@ -314,6 +328,7 @@ class Basis:
         found = chat_id(chat)
         if chat.status is None or not 200 <= chat.status < 300 or found is None:
             return
+        self.served(scene, chat)
         known = self.known(scene)
         unsigned = known is not None and known.algorithms == frozenset()
         patience = PATIENT if unsigned or not whole_chat(chat) else LOOK_UP

@@ -64,6 +64,10 @@ class Chutes(Basis):
         """Ask for nothing: nobody signs a chat here."""
         yield from ()
 
+    def fixed(self, scene: Scene) -> str | None:  # noqa: ARG002
+        """Return None: the id of the model is to be looked up first."""
+        return None
+
     def locate(self, scene: Scene) -> Steps[str | None]:
         """Look up the id of the model."""
         chute = scene.options.get("chute_id")

@@ -50,10 +50,16 @@ class NearDirect(Basis):
     names_signer: bool = True
     attestation_credential: str | None = None
 
+    def fixed(self, scene: Scene) -> str | None:
+        """Return the base URL, None where it is that of the list of endpoints."""
+        listed = scene.base_url == LIST or scene.options.get("discover") == "true"
+        return None if listed else scene.base_url
+
     def locate(self, scene: Scene) -> Steps[str | None]:
         """Take the base URL; look the host up where it is the list of endpoints."""
-        if scene.base_url != LIST and scene.options.get("discover") != "true":
-            return scene.base_url
+        fixed = self.fixed(scene)
+        if fixed is not None:
+            return fixed
         call = Call(
             step="discover",
             purpose="model-list",

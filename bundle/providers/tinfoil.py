@@ -87,6 +87,10 @@ class Tinfoil(Basis):
         """Return path and query of a document request."""
         return query("/.well-known/tinfoil-attestation", ("nonce", nonce.hex()))
 
+    def fixed(self, scene: Scene) -> str | None:
+        """Return the router's URL where the capture stays with it, None where a table is asked."""
+        return scene.base_url if scene.options.get("route") == "off" else None
+
     def locate(self, scene: Scene) -> Steps[str | None]:
         """Find the enclave that serves the model; the base URL itself where no table names one."""
         options, key = scene.options, (scene.base_url, scene.model)

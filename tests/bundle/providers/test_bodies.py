@@ -78,6 +78,13 @@ def test_what_cannot_be_a_request_is_refused_with_the_reason(ask, what):
         body(**ask)
 
 
+def test_a_marker_that_makes_a_request_too_large_is_refused():
+    data = b'{"model":"a","x":"' + b"x" * ((10 << 20) - 22) + b'"}'
+    assert body(model=None, request=data) == data
+    with pytest.raises(UsageError, match="the limit is 10485760"):
+        body(model=None, request=data, marker="cap-1")
+
+
 def test_what_a_body_says_of_itself_is_read_strictly():
     assert (model_of(b'{"model":"a"}'), model_of(b"["), model_of(b'{"model":1}')) == (
         "a",

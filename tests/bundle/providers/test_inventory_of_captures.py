@@ -14,6 +14,7 @@ from bundle.providers.reading import chat_id, whole_chat
 from bundle.recording import StoredBody
 from fixtures import aci_sim, chat_sim, other_families, sessions
 from tests.bundle.providers.playing import answer
+from verify.engine.errors import UsageError
 
 NONCE = bytes(range(32))
 HEX = NONCE.hex()
@@ -203,6 +204,13 @@ def test_a_signature_in_a_stream_is_found_in_a_file_as_well(tmp_path):
         assert assembly.body(covers["key"]).decode() == session.node.signer.address
 
 
+def test_a_stream_whose_file_is_gone_is_refused_when_it_is_read(tmp_path):
+    file = stored(tmp_path, signed_stream())
+    file.path.unlink()
+    with pytest.raises(UsageError, match="cannot be read"):
+        ionet(response_file=file)
+
+
 @pytest.mark.parametrize(
     ("body", "named"),
     [
@@ -245,6 +253,17 @@ def test_a_receipt_that_came_at_the_third_try_is_the_only_one():
     assert assembly.ids_of("provider.receipt") == ("provider-receipt-1",)
     (covers,) = bindings(assembly, "receipt-covers")
     assert covers["receipt"] == "provider-receipt-1"
+
+
+def test_a_receipt_belongs_to_the_chat_that_named_it_however_its_id_is_spelt():
+    exchanges = list(aci_sim.service().exchanges())
+    at = next(n for n, e in enumerate(exchanges) if e.purpose == "receipt")
+    chat = replace(exchanges[at - 1], response_headers=(("X-Receipt-Id", "r/1"),))
+    other = replace(chat, response_headers=(("X-Receipt-Id", "r/2"),))
+    receipt = replace(exchanges[at], url="https://aci.example.test/v1/aci/receipts/r%2F1")
+    both = [*exchanges[: at - 1], chat, other, receipt, *exchanges[at + 1 :]]
+    (covers,) = bindings(held(both, profile="aci"), "receipt-covers")
+    assert covers["response"] == "res-1"
 
 
 def test_keys_that_are_listed_after_the_evidence_are_found_when_pairs_are_declared():

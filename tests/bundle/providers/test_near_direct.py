@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -271,6 +272,60 @@ def test_never_is_an_answer():
     never = answer(b'{"error_code":"STREAM_DISCONNECTED","message":"none"}')
     assert [call.step for call in chatted([never])] == ["signature.ecdsa"]
     assert [call.step for call in chatted([answer(status=401)])] == ["signature.ecdsa"]
+
+
+def test_the_key_goes_along_with_an_attestation_where_it_is_wanted():
+    stage = scene(options={"attest_with_key": "true"})
+    calls, _ = play(provider("near-direct").before(stage), reports)
+    assert {call.credential for call in calls} == {"provider"}
+
+
+def test_a_busy_machine_is_given_time_in_the_second_round_as_well():
+    stage, near = scene(algorithms=("ecdsa",)), provider("near-direct")
+    _, found = play(near.before(stage), reports)
+    script = [answer(status=503), answer(ELSEWHERE, status=404), answer(report("ecdsa"))]
+    calls, again = play(near.after(stage, found), script)
+    assert [call.step for call in calls] == [
+        "attest-2.ecdsa",
+        "attest-2.ecdsa/2",
+        "attest-2.ecdsa/3",
+    ]
+    assert again.usable
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (answer(trouble="tls"), "no answer: tls"),
+        (answer(status=401), "status 401: the API key was not accepted"),
+        (answer(status=418), "status 418"),
+        (answer(b"{}", complete=False), "broke off"),
+        (answer(b"<html>"), "no JSON object"),
+        (answer(b'{"a":1}'), "no evidence of a known kind"),
+        (replace(answer(), status=None), "no answer came"),
+    ],
+)
+def test_why_there_is_no_attestation_is_said_in_a_line(found, why):
+    stage = scene(algorithms=("ecdsa",))
+    _, told = play(provider("near-direct").before(stage), lambda _: found)
+    assert not told.usable
+    assert why in told.note
+    assert "\n" not in told.note
+
+
+def test_no_algorithm_at_all_is_no_attestation():
+    _, told = play(provider("near-direct").before(scene(algorithms=())), [])
+    assert (told.usable, "nothing was asked" in told.note) == (False, True)
+
+
+def test_a_look_up_that_begins_anew_asks_where_the_chat_was_served():
+    near = provider("near-direct")
+    stage = scene(base_url=near.base_url)
+    with pytest.raises(UsageError, match="not known yet"):
+        near.base_of(stage)
+    chat = replace(answer(STREAM), url=f"{BASE}/v1/chat/completions?a=b")
+    calls, _ = play(near.after_chat(stage, chat), [answer(b'{"signature":"0x"}')] * 2)
+    assert {call.url.partition("/v1/")[0] for call in calls} == {BASE}
 
 
 def test_the_chat_is_sent_once_with_the_very_bytes():
