@@ -27,7 +27,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-from bundle.assemble import Assembly, CaptureClaims
+from bundle.assemble import PUBLIC_PURPOSES, Assembly, CaptureClaims
 from bundle.bodies import blob_file, remove
 from bundle.bounds import TRANSIENT, Bounds
 from bundle.calls import Attested, Call, ChatAsk, Provider, Steps, patiently, usable
@@ -375,13 +375,16 @@ def capture(asked: CaptureAsked, means: Means) -> CaptureResult:
     `CaptureError` where it came to no good end: its journal is kept and the message says how to go
     on.
     """
+    means = _ready(means)
     plan = _plan(asked, means)
-    _demand_new(Path(plan.out), overwrite=means.overwrite)
-    folder = asked.journal or Path(plan.out + ".journal")
+    _demand_new(asked.out, overwrite=means.overwrite)
+    folder = asked.journal or asked.out.with_name(asked.out.name + ".journal")
     journal = Journal.create(folder, plan, secrets=means.secrets)
     with journal:
         try:
-            return _Capture(journal=journal, provider=asked.provider, means=means).run()
+            return _Capture(
+                journal=journal, provider=asked.provider, means=means, out=asked.out
+            ).run()
         except UsageError:
             if all(unsent(recorded) for recorded in journal.exchanges):
                 journal.remove()
@@ -401,6 +404,7 @@ def resume(
     ``provider``: the one that `Journal.plan_of` names. ``out``: another place for the bundle.
     Raises UsageError for another provider or key, or a folder that is no journal; `CaptureError`.
     """
+    means = _ready(means)
     with Journal.open(folder, secrets=means.secrets) as journal:
         plan = journal.plan
         if provider.name != plan.provider:
@@ -422,6 +426,23 @@ def resume(
             Event(kind="resumed", text=f"resumed with {len(journal.exchanges)} recorded exchanges")
         )
         return working.run(seal_incomplete=seal_incomplete)
+
+
+def _ready(means: Means) -> Means:
+    """Return the means with policy and trust read, if they are files: before anything is sent.
+
+    Raises UsageError, MalformedInput for files that cannot be used.
+    """
+    policy, trust = means.policy, means.trust
+    if not isinstance(policy, Path) and not isinstance(trust, tuple):
+        return means
+    from verify.cli.loading import policy_of, trust_of  # noqa: PLC0415  (values need no reading)
+
+    if isinstance(policy, Path):
+        policy = policy_of(str(policy), None)
+    if isinstance(trust, tuple):
+        trust = trust_of([str(path) for path in trust], [])
+    return replace(means, policy=policy, trust=trust)
 
 
 def _plan(asked: CaptureAsked, means: Means) -> Plan:
@@ -470,7 +491,7 @@ def _plan(asked: CaptureAsked, means: Means) -> Plan:
         ),
         operator=asked.operator,
         host=asked.host,
-        out=str(asked.out),
+        out=str(asked.out.absolute()),
         timeout_s=asked.timeout_s,
         max_response=asked.max_response,
         started_at=means.clock(),
@@ -634,7 +655,7 @@ class _Capture:
             scene.chat_body = provider.chat_body(_ask(plan, marker))
             scene.stream = _streams(scene.chat_body)
             self.journal.keep_chat_body(scene.chat_body)
-        attested = attest(driver, provider, scene)
+        attested = self._attested(scene)
         if not plan.chat:
             driver.end_stage()
             return
@@ -644,6 +665,23 @@ class _Capture:
         driver.run(provider.after_chat(scene, chat))
         self._attested_after = driver.run(provider.after(scene, attested)).usable
         driver.end_stage()
+
+    def _attested(self, scene: CaptureScene) -> Attested:
+        try:
+            return attest(self.driver, self.provider, scene)
+        except (JournalError, RefusedError):
+            raise
+        except CaptureError:
+            # answers came that were of no use (a page of an edge proxy, say): they, too, are to be
+            # asked for again
+            self.journal.forget(
+                dict.fromkeys(
+                    asked.call.step
+                    for asked in self.driver.asked
+                    if asked.call.purpose not in PUBLIC_PURPOSES
+                )
+            )
+            raise
 
     # --- the end ---------------------------------------------------------------------------------
 
@@ -791,7 +829,10 @@ class _Capture:
         missing = any(gap.essential or gap.again for gap in gaps)
         keep = self.means.keep_journal or not complete or missing
         if not keep:
-            self.journal.remove()
+            try:
+                self.journal.remove()
+            except JournalError as error:  # the bundle is there all the same
+                keep, warnings = True, (*warnings, str(error))
         elif self._driver is not None:
             self._driver.forget_unanswered()
         verdict = "no policy" if report is None else report.verdict.value
@@ -850,20 +891,14 @@ def _judged(
     # the verifier costs more than a short capture; what has failed before does not pay for it
     from verify.api import open_unverified, verify_bundle  # noqa: PLC0415
     from verify.cli.blobs import BlobFolder  # noqa: PLC0415
-    from verify.cli.loading import policy_of, trust_of  # noqa: PLC0415
     from verify.engine.asof import AsOf  # noqa: PLC0415
     from verify.trust.store import TrustStore  # noqa: PLC0415
 
-    trust = means.trust
-    if not isinstance(trust, TrustStore):
-        trust = trust_of([str(path) for path in trust or ()], [])
-    if means.policy is not None:
-        policy = means.policy
-        if isinstance(policy, Path):
-            policy = policy_of(str(policy), None)
+    trust = means.trust if isinstance(means.trust, TrustStore) else TrustStore.build()
+    if means.policy is not None and not isinstance(means.policy, Path):
         report = verify_bundle(
             data,
-            policy=policy,
+            policy=means.policy,
             trust=trust,
             as_of=AsOf.capture(),
             blobs=None if blobs is None else BlobFolder(str(blobs)),

@@ -36,6 +36,7 @@ class Tiny:
     marker_pointer: str | None = "/user"
     algorithms: tuple[str, ...] = ("ecdsa", "ed25519")
     has_chat: bool = True
+    reads: Callable[[bytes], bool] = bool
 
     def chat_body(self, ask: ChatAsk) -> bytes:
         body: dict[str, object] = {"model": ask.model, "prompt": ask.prompt, "stream": True}
@@ -61,13 +62,19 @@ class Tiny:
 
             _, recorded = yield from patiently(make)
             answers.append(recorded)
-            if usable(recorded):
+            if usable(recorded) and self.reads(recorded.response_body or b""):
                 signers[algorithm] = "0x"
         label = "before" if number == 1 else "after"
         yield from patiently(
             lambda _: _get(f"{label}.item", f"{scene.base_url}/item", "collateral")
         )
-        return Attested(answers=tuple(answers), signers=signers, usable=bool(signers))
+        answered = any(usable(answer) for answer in answers)
+        return Attested(
+            answers=tuple(answers),
+            signers=signers,
+            usable=bool(signers),
+            note="an answer without evidence" if answered and not signers else "",
+        )
 
     def before(self, scene: Scene) -> Steps[Attested]:
         return (yield from self._round(scene, 1))

@@ -27,7 +27,7 @@ from fixtures.sessions import AS_OF, CAPTURER, STRANGER
 from verify.api import open_unverified
 from verify.checks.nonces import marker_text, nonce_commitment
 from verify.cli.blobs import BlobFolder
-from verify.engine.errors import UsageError
+from verify.engine.errors import MalformedInput, UsageError
 from verify.trust.store import TrustStore
 from verify.wire.model import Evidence
 
@@ -267,6 +267,18 @@ def test_capture_without_attestation_says_nothing_to_the_provider(case: Case) ->
     assert purposes(evidence(result)).count("attestation") == 16, "every try is on record"
 
 
+def test_capture_whose_attestation_was_no_use_asks_again_when_resumed(case: Case) -> None:
+    page = b"<html>we will be back soon</html>"
+    case.network.served["/attestation"] = [page]
+    case.provider.reads = lambda body: body != page
+    stopped(case, "gave no attestation: an answer without evidence")
+    asked = len(case.network.sent)
+    case.network.served.clear()
+    result = resume(case.journal, case.provider, case.means())
+    assert result.whole
+    assert sum("nonce=" in url for url in case.network.sent[asked:]) == 4
+
+
 @pytest.mark.parametrize("status", [401, 402, 403])
 def test_capture_refused_stops_at_once_and_goes_on_later(case: Case, status: int) -> None:
     case.network.served["/attestation"] = [status]
@@ -455,6 +467,41 @@ def test_resume_with_another_key_or_provider_is_refused(case: Case) -> None:
     with pytest.raises(UsageError, match="is no journal"):
         resume(case.folder, case.provider, case.means())
     assert Journal.plan_of(case.journal).provider == "tiny"
+
+
+def test_capture_whose_journal_cannot_be_removed_is_done_all_the_same(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "rmdir", refuse)
+    result = capture(case.asked(), case.means())
+    assert result.whole
+    (warning,) = result.warnings
+    assert "delete it by hand" in warning
+
+
+def test_capture_with_an_unusable_policy_sends_nothing(case: Case) -> None:
+    policy = case.folder / "policy.yaml"
+    with pytest.raises(UsageError):
+        capture(case.asked(), case.means(policy=policy))
+    policy.write_bytes(b"name: 7")
+    with pytest.raises(MalformedInput):
+        capture(case.asked(), case.means(policy=policy, trust=()))
+    assert case.network.sent == []
+
+
+def test_resume_from_another_folder_writes_where_it_was_told(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case.network.served["/attestation"] = [401]
+    monkeypatch.chdir(case.folder)
+    with pytest.raises(CaptureError):
+        capture(case.asked(out=Path("o.evidence.json")), case.means())
+    monkeypatch.chdir("/")
+    case.network.served.clear()
+    assert resume(case.journal, case.provider, case.means()).out == case.out
 
 
 def test_resume_of_nothing_has_nothing_to_seal(case: Case) -> None:

@@ -159,7 +159,7 @@ def total(folder: Path) -> int:
         return int(told.read())
 
 
-SHARES = 12
+SHARES = 24
 
 
 @pytest.mark.parametrize("share", range(SHARES))
