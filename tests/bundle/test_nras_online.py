@@ -488,4 +488,4 @@ def test_consent_is_asked_on_a_terminal(
 
     monkeypatch.setattr(online.sys, "stdin", Terminal())
     monkeypatch.setattr(online.sys, "stderr", Terminal())
-    assert online._agreed(Asked(bundle="b", key=Path("k"))) is sent
+    assert online.agreed(consent=False) is sent

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final
 
 import pytest
+from cryptography.hazmat.primitives import hashes
 
 from fixtures import nvidia_nras as nras_sim
 from fixtures import nvidia_pki as pki
@@ -1309,3 +1310,18 @@ def test_simulated_material_is_the_same_in_every_run() -> None:
     ):
         made.update(part)
     assert made.hexdigest()[:16] == "03d0f128803fbd02"
+
+
+@pytest.mark.parametrize("digest", [hashes.SHA256(), hashes.SHA384()], ids=["sha256", "sha384"])
+def test_a_list_is_good_whichever_strong_hash_its_issuer_signed_with(digest):
+    good = revocation_sim.crl(CHAIN[3], digest=digest)
+    stranger = revocation_sim.crl(CHAIN[3], digest=digest, signer="another")
+    assert crl_codes(good) == []
+    assert crl_codes(stranger) == [R.GPU_CRL_SIGNATURE_INVALID]
+
+
+def test_a_list_whose_signature_does_not_fit_its_stated_hash_is_refused():
+    good = revocation_sim.crl(CHAIN[3], digest=hashes.SHA256())
+    sha256, sha384 = bytes.fromhex("06082a8648ce3d040302"), bytes.fromhex("06082a8648ce3d040303")
+    assert good.count(sha256) == 2
+    assert crl_codes(good.replace(sha256, sha384)) == [R.GPU_CRL_SIGNATURE_INVALID]

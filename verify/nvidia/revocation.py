@@ -353,12 +353,29 @@ def judge_crl_signature(crl: RevocationList, issuer: Certificate) -> None:
     if (
         crl.issuer != issuer.subject
         or not issuer.may_sign_crls
-        or signed_by(crl, issuer) is not Signed.YES
+        or not _list_signed(crl, issuer)
     ):
         raise Refused(
             Reason.GPU_CRL_SIGNATURE_INVALID,
             "the list is not signed by the issuer of the certificate",
         )
+
+
+def _list_signed(crl: RevocationList, issuer: Certificate) -> bool:
+    """Whether the issuer signed the list, with its curve's own hash or another of the family.
+
+    A list may name SHA-256 beside a P-384 key, as OCSP answers may; certificates may not.
+    """
+    if signed_by(crl, issuer) is Signed.YES:
+        return True
+    algorithm = crl.native.signature_hash_algorithm
+    if issuer.key is None or not isinstance(algorithm, _SIGNATURE_HASHES):
+        return False
+    try:
+        issuer.key.verify(crl.signature, crl.tbs, ec.ECDSA(algorithm))
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
 
 
 def judge_crl_fresh(crl: RevocationList, as_of: datetime) -> None:
