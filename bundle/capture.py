@@ -418,7 +418,7 @@ def resume(
             )
             raise UsageError(message)
         working = _Capture(journal=journal, provider=provider, means=means, out=out)
-        written = working.written_before()
+        written = working.written_before(complete=not seal_incomplete)
         if written is not None:
             return written
         _demand_new(working.target, overwrite=means.overwrite)
@@ -739,7 +739,6 @@ class _Capture:
 
     def _finish(self, *, complete: bool) -> CaptureResult:
         gaps = self._gaps()
-        warnings = list(dict.fromkeys(t for kind, t in self.journal.notes if kind == "warning"))
         if not self.journal.exchanges:
             raise CaptureError("nothing was recorded yet, so there is nothing to seal")
         scene, means = self._scene(), self.means
@@ -770,7 +769,10 @@ class _Capture:
                 gaps += (
                     Gap(step="timestamp", purpose="time", what=what, essential=False, again=False),
                 )
-        return self._write(sealed, data, gaps, warnings, complete=complete, blobs=blobs)
+        return self._write(sealed, data, gaps, complete=complete, blobs=blobs)
+
+    def _warnings(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(text for kind, text in self.journal.notes if kind == "warning"))
 
     def _observations(self, gaps: tuple[Gap, ...]) -> list[tuple[str, str]]:
         """Return what the capturer saw fail.
@@ -795,24 +797,32 @@ class _Capture:
         sealed: Sealed,
         data: bytes,
         gaps: tuple[Gap, ...],
-        warnings: Sequence[str],
         *,
         complete: bool,
         blobs: Path,
     ) -> CaptureResult:
-        self.journal.note(
-            _SEALING,
-            json.dumps(
-                {"out": str(self.target.absolute()), "id": sealed.bundle_id, "complete": complete}
-            ),
-        )
+        if _missing(gaps):
+            self.driver.forget_unanswered()
+        told = {
+            "out": str(self.target.absolute()),
+            "id": sealed.bundle_id,
+            "complete": complete,
+            "gaps": [asdict(gap) for gap in gaps],
+            "external": bool(sealed.external),
+            "exchanges": len(self.journal.exchanges),
+        }
+        self.journal.note(_SEALING, json.dumps(told))
         try:
             write_new(self.target, data, overwrite=self.means.overwrite)
         except UsageError as error:
             remove(tuple(blob_file(blobs, digest) for digest in sealed.external))
             raise CaptureError(str(error)) from error
         return self._written(
-            data, gaps, warnings, complete=complete, blobs=blobs if sealed.external else None
+            data,
+            gaps,
+            self._warnings(),
+            complete=complete,
+            blobs=blobs if sealed.external else None,
         )
 
     def _written(
@@ -826,15 +836,12 @@ class _Capture:
     ) -> CaptureResult:
         """Verify what lies on disk, let go of the journal if nothing is missing, tell."""
         report, draft, no_draft = _judged(data, self.means, blobs)
-        missing = any(gap.essential or gap.again for gap in gaps)
-        keep = self.means.keep_journal or not complete or missing
+        keep = self.means.keep_journal or not complete or _missing(gaps)
         if not keep:
             try:
                 self.journal.remove()
             except JournalError as error:  # the bundle is there all the same
                 keep, warnings = True, (*warnings, str(error))
-        elif self._driver is not None:
-            self._driver.forget_unanswered()
         verdict = "no policy" if report is None else report.verdict.value
         self.means.watch(Event(kind="result", text=f"{verdict} {self.target}"))
         return CaptureResult(
@@ -851,13 +858,18 @@ class _Capture:
             journal=self.folder if keep else None,
         )
 
-    def written_before(self) -> CaptureResult | None:
-        """Return the result of a run that ended between writing the bundle and saying so."""
+    def written_before(self, *, complete: bool) -> CaptureResult | None:
+        """Return the result of a run that had written the bundle, None where there is more to do.
+
+        ``complete``: whether only a run that went through the sequence is of interest.
+        """
         notes = [text for kind, text in self.journal.notes if kind == _SEALING]
-        if not notes or self.journal.forgetful:
+        if not notes or (complete and self.journal.forgetful):
             return None
         told = json.loads(notes[-1])
-        if self.out is not None and str(self.out.absolute()) != told["out"]:
+        elsewhere = self.out is not None and str(self.out.absolute()) != told["out"]
+        more = told["exchanges"] != len(self.journal.exchanges)
+        if elsewhere or more or (complete and not told["complete"]):
             return None
         try:
             data = Path(told["out"]).read_bytes()
@@ -867,8 +879,17 @@ class _Capture:
             return None
         blobs = self.means.blobs or self.target.with_name(self.target.name + ".blobs")
         return self._written(
-            data, (), (), complete=told["complete"], blobs=blobs if blobs.is_dir() else None
+            data,
+            tuple(Gap(**gap) for gap in told["gaps"]),
+            self._warnings(),
+            complete=told["complete"],
+            blobs=blobs if told["external"] else None,
         )
+
+
+def _missing(gaps: tuple[Gap, ...]) -> bool:
+    """Whether something is missing that a resumed capture would ask for again, or cannot."""
+    return any(gap.essential or gap.again for gap in gaps)
 
 
 def _one(call: Call) -> Steps[RecordedExchange]:

@@ -570,6 +570,30 @@ def test_resume_after_everything_was_written_writes_nothing_again(case: Case) ->
     assert not case.journal.exists()
 
 
+def test_resume_of_a_cut_chat_is_no_better_than_before(case: Case) -> None:
+    case.network.served["/chat"] = [(CHAT[:20], CUT)]
+    first = capture(case.asked(), case.means())
+    again = resume(case.journal, case.provider, case.means())
+    assert again.gaps == first.gaps
+    assert not again.whole
+    assert again.journal == case.journal
+
+
+def test_resume_after_sealing_as_incomplete_goes_on(case: Case) -> None:
+    case.network.served["/attestation"] = [500]
+    stopped(case, "gave no attestation")
+    sealed = resume(case.journal, case.provider, case.means(), seal_incomplete=True)
+    assert not sealed.complete
+    again = resume(case.journal, case.provider, case.means(), seal_incomplete=True)
+    assert again.bundle_id == sealed.bundle_id, "the same file, sealed once"
+    case.network.served.clear()
+    with pytest.raises(UsageError, match="exists already"):
+        resume(case.journal, case.provider, case.means())
+    whole = resume(case.journal, case.provider, case.means(overwrite=True))
+    assert whole.whole
+    assert whole.out == sealed.out
+
+
 def test_resume_does_not_take_another_file_for_the_bundle(case: Case) -> None:
     capture(case.asked(), case.means(keep_journal=True))
     case.out.write_bytes(b"{}")

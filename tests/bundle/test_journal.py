@@ -450,6 +450,67 @@ def test_journal_in_a_read_only_folder_is_told(
             Journal.open(tmp_path / "k")
 
 
+def failing(code: int) -> object:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    return refuse
+
+
+def test_journal_answer_that_cannot_be_synced_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, _ = filled(tmp_path / "j")
+    under = begin(journal, call("chat"))
+    under.write(b"some")
+    with monkeypatch.context() as patch:
+        patch.setattr(journals, "_sync", failing(errno.EIO))
+        with pytest.raises(JournalError, match="Input/output error"):
+            under.finish()
+    with reopened(journal) as again:
+        cut = again.answered("chat")
+        assert cut is not None
+        assert cut.response_body == b"some"
+
+
+def test_journal_that_cannot_be_begun_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(journals, "_put", failing(errno.ENOSPC))
+        with pytest.raises(JournalError, match="the disk is full"):
+            Journal.create(tmp_path / "j", plan())
+    with pytest.raises(UsageError, match="nothing was sent"):
+        Journal.open(tmp_path / "j")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", failing(errno.EACCES))
+        with pytest.raises(JournalError, match="Permission denied; name another place"):
+            Journal.create(tmp_path / "k", plan())
+
+
+def test_journal_with_an_unreadable_part_of_an_answer_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, _ = filled(tmp_path / "j")
+    under = begin(journal, call("chat"))
+    under.write(b"some")
+    under.leave()
+    journal.close()
+    monkeypatch.setattr(Path, "open", failing(errno.EIO))
+    with pytest.raises(JournalError):
+        Journal.open(tmp_path / "j")
+
+
+def test_journal_not_removed_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, _ = filled(tmp_path / "j")
+    monkeypatch.setattr(Path, "unlink", failing(errno.EPERM))
+    with pytest.raises(JournalError, match="delete it by hand"):
+        journal.remove()
+    journal.close()
+
+
 # --- forgetting, secrets, removal ---------------------------------------------------------------
 
 
