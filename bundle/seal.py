@@ -20,6 +20,7 @@ from bundle.assemble import Frozen
 from bundle.bodies import ExternalBlob, remove, write_blobs
 from bundle.keys import Signer, key_id
 from verify.engine.errors import FormatError, MalformedInput, UsageError
+from verify.wire.limits import EXTERNAL_HARD
 
 if TYPE_CHECKING:
     from verify.wire.container import Blob
@@ -158,7 +159,10 @@ def _external_faults(blobs: Mapping[Digest, Blob], folder: Path | None) -> Itera
     from verify.wire.outside import read_outside  # noqa: PLC0415
 
     outer = {digest: blob for digest, blob in blobs.items() if isinstance(blob, External)}
-    source = BlobFolder(str(folder)) if outer and folder is not None else None
+    source = None
+    if outer and folder is not None:
+        # what a reader accepts by default is the reader's affair
+        source = BlobFolder(str(folder), limit=max(blob.size for blob in outer.values()))
     for digest, blob in outer.items():
         given = None if source is None else source(digest)
         found = None if given is None else read_outside(given, limit=blob.size)
@@ -240,8 +244,11 @@ def seal(
     if not signers:
         message = "a bundle needs at least one signer; name one with --key"
         raise UsageError(message)
+    largest = max((blob.size for blob in frozen.external.values()), default=0)
+    if largest > EXTERNAL_HARD:
+        message = f"a body of {largest} bytes: no reader takes more than {EXTERNAL_HARD}"
+        raise UsageError(message)
     if frozen.external and blobs is None:
-        largest = max(blob.size for blob in frozen.external.values())
         message = (
             f"a body of {largest} bytes is too large for the bundle file and lies beside it; "
             "name a folder for it with --blobs"

@@ -91,7 +91,8 @@ def verify_bundle(
     """Replay every check of the catalogue on a packed bundle and report.
 
     ``data``: the file's bytes. ``as_of``: the instant to judge at, an argument like all others.
-    ``blobs``: gives the bytes of external blobs by digest, or None. ``bounds``: reader limits.
+    ``blobs``: gives external blobs by digest, or None: their bytes, or a file opened for reading,
+    which is read once, in pieces, and closed. ``bounds``: reader limits.
     Raises MalformedInput (kind ``bundle``) for a file that cannot be used at all.
     """
     bundle = read_bundle(data, bounds=bounds)

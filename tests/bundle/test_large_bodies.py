@@ -202,6 +202,24 @@ def test_sealing_without_a_folder_says_which_option(tmp_path: Path) -> None:
         seal(made, [CAPTURER])
 
 
+@pytest.mark.usefixtures("small")
+def test_body_that_no_reader_takes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    made = lone(stored(tmp_path, b"z" * 9000)).freeze(CLAIMS)
+    (digest,) = made.external
+    huge = replace(made.external[digest], size=(4 << 30) + 1)
+    with pytest.raises(UsageError, match="no reader takes more"):
+        seal(replace(made, external={digest: huge}), [CAPTURER], blobs=tmp_path / "blobs")
+    assert not files(tmp_path / "blobs")
+
+
+def test_body_over_what_readers_take_by_default_can_be_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    monkeypatch.setitem(BlobFolder.__init__.__kwdefaults__, "limit", small)
+    made = lone(stored(tmp_path, b"z" * 9000)).freeze(CLAIMS)
+    assert seal(made, [CAPTURER], blobs=tmp_path / "blobs")
+
+
 def test_sealing_without_large_bodies_makes_no_folder(tmp_path: Path) -> None:
     made = lone(None, held=b"small").freeze(CLAIMS)
     assert seal(made, [CAPTURER], blobs=tmp_path / "blobs") == seal(made, [CAPTURER])

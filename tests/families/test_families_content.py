@@ -298,6 +298,30 @@ def test_read_reply_word_error_in_an_answer_is_no_error() -> None:
     assert read_reply(b'{"error":{"message":"no"}}').error == 0
 
 
+def test_read_reply_null_errors_cost_nothing_and_hide_no_error() -> None:
+    null = b'data: {"id":"a","error":null}\n\n'
+    body = null * 70_000 + b'data: {"error": {"message":"no"}}\n\n'
+    assert read_reply(body).error == 70_000 * len(null)
+    last = b'data: {"error":null,"choices":[{"finish_reason":"error"}]}\n\n'
+    assert read_reply(null + last).error == len(null)
+
+
+def test_read_reply_looks_into_so_many_lines_and_no_more() -> None:
+    named = b'data: {"id":"a"}\n\ndata: [DONE]\n\n'
+    assert read_reply(b"data: {\n" * 65_535 + named).chat_id == "a"
+    found = read_reply(b"data: {\n" * 65_536 + named)
+    assert found.chat_id is None
+    assert found.stream
+    assert found.done
+
+
+def test_read_reply_first_object_counts_even_if_it_names_nothing() -> None:
+    body = b'data: {}\n\ndata: {"id":"b","error":{}}\n\n'
+    found = read_reply(body)
+    assert found.chat_id is None
+    assert found.error == body.index(b'data: {"id"')
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(

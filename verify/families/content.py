@@ -350,12 +350,26 @@ def _is_error(members: Mapping[str, Json] | None) -> bool:
     )
 
 
-class ReplyReader:
-    """What `read_reply` reads, block by block: each block is whole lines of the body."""
+_LOOKS: Final = 1 << 16
+"""Data lines that are looked into; one is enough for an honest stream without an error."""
 
-    __slots__ = ("_done", "_error", "_first", "_stream")
+
+def _may_be_error(lines: bytes) -> bool:
+    """Whether ``"error"`` stands there in any place but as the name of a null."""
+    named = lines.count(b'"error"')
+    return named > 0 and named > lines.count(b'"error":null') + lines.count(b'"error": null')
+
+
+class ReplyReader:
+    """What `read_reply` reads, block by block: each block is whole lines of the body.
+
+    Once `_LOOKS` lines told nothing, no further one is looked into: such a stream is no answer.
+    """
+
+    __slots__ = ("_done", "_error", "_first", "_looks", "_stream")
 
     def __init__(self) -> None:
+        self._looks = _LOOKS
         self._stream = False
         self._done = False
         self._first: Mapping[str, Json] | None = None
@@ -367,19 +381,24 @@ class ReplyReader:
             return
         self._stream = True
         self._done = self._done or (b"[DONE]" in block and _DONE.search(block) is not None)
-        if self._first is not None and b'"error"' not in block:
+        if self._first is not None and (self._error is not None or not _may_be_error(block)):
             return
         for found in _DATA.finditer(block):
             stop = block.find(b"\n", found.end())
             line = block[found.end() : stop if stop >= 0 else len(block)]
-            if self._first is not None and b'"error"' not in line:
+            if self._first is not None and not _may_be_error(line):
                 continue
+            if not self._looks:
+                return
+            self._looks -= 1
             members = _object(line)
             if members is None:
                 continue
-            self._first = self._first or members
-            if self._error is None and _is_error(members):
+            if self._first is None:
+                self._first = members
+            if _is_error(members):
                 self._error = offset + found.start()
+                return
 
     def reply(self, whole: bytes | None = None) -> Reply:
         """Return what was read. ``whole``: the body, where one JSON object may be all of it."""

@@ -35,11 +35,12 @@ GUNZIP_OUTPUT: Final = MIB
 SALT: Final = 32
 EXTENSION: Final = 64 * KIB
 
+EXTERNAL_HARD: Final = 4 * GIB
 _HARD: Final = {
     "packed_file": 512 * MIB,
     "payload": 16 * MIB,
     "inline_blob": 64 * MIB,
-    "external_blob": 4 * GIB,
+    "external_blob": EXTERNAL_HARD,
 }
 
 
