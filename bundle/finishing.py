@@ -19,6 +19,7 @@ import signal
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from threading import Event as Flag
 from typing import TYPE_CHECKING, Final
@@ -40,6 +41,8 @@ from verify.version import VERSION
 
 if TYPE_CHECKING:
     from bundle.transport import Clock, Credential
+    from verify.policy.model import Policy
+    from verify.trust.store import TrustStore
     from verify.wire.model import KeyId
 
 SERIES: Final = timedelta(hours=1)
@@ -539,18 +542,29 @@ def _stamped(data: bytes, sealing: Sealing) -> tuple[bytes, list[str]]:
         return data, [f"no timestamp: {error}"]
 
 
+@lru_cache(maxsize=2)
+def _judges(
+    policy: Path, trust: tuple[Path, ...], signer: tuple[Path, ...]
+) -> tuple[Policy, TrustStore]:
+    """Read policy and trust files once: what counts is what they held when the proxy began."""
+    from verify.cli.loading import policy_of, trust_of  # noqa: PLC0415  (few proxies judge)
+
+    store = trust_of([str(path) for path in trust], [str(path) for path in signer])
+    return policy_of(str(policy), None), store
+
+
 def _verdict(data: bytes, sealing: Sealing, blobs: Path | None) -> str | None:
     if sealing.policy is None:
         return None
     from verify.api import verify_bundle  # noqa: PLC0415  (only a proxy with a policy pays)
     from verify.cli.blobs import BlobFolder  # noqa: PLC0415  (the same)
-    from verify.cli.loading import policy_of, trust_of  # noqa: PLC0415  (the same)
     from verify.engine.asof import AsOf  # noqa: PLC0415  (the same)
 
+    policy, trust = _judges(sealing.policy, sealing.trust, sealing.signer)
     report = verify_bundle(
         data,
-        policy=policy_of(str(sealing.policy), None),
-        trust=trust_of([str(path) for path in sealing.trust], [str(p) for p in sealing.signer]),
+        policy=policy,
+        trust=trust,
         as_of=AsOf.capture(),
         blobs=None if blobs is None else BlobFolder(str(blobs)),
     )

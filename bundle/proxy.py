@@ -469,6 +469,13 @@ class Proxy:
             self._lock = -1
         return left
 
+    def shut(self) -> None:
+        """Wait until no thread or process of the proxy runs any more. Blocks."""
+        self.rounds.shutdown(wait=True)
+        self._look_ups.shutdown(wait=True)
+        if self._sealer is not None:
+            self._sealer.shutdown(wait=True)
+
     def _own(self, asked: Asked) -> bytes | None:
         if asked.path != STATUS:
             return None
