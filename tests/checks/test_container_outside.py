@@ -24,6 +24,7 @@ from verify.cli.blobs import BlobFolder
 from verify.engine.outcome import Status
 from verify.engine.reason import Reason
 from verify.engine.value import replace
+from verify.families.content import ionet_stream
 from verify.wire.container import read_bundle
 from verify.wire.limits import Limits
 from verify.wire.model import ArtifactUnavailable, LargeBody
@@ -134,6 +135,22 @@ def test_large_body_that_cannot_be_read_is_unavailable(given):
     draft, _ = streamed()
     expected = only("artifacts.accounted", Reason.ARTIFACT_EXTERNAL_UNAVAILABLE)
     check(draft, expected, lambda _: given)
+
+
+def test_file_over_the_readers_limit_is_not_read_on_and_is_unavailable():
+    draft, stored = streamed()
+    expected = only("artifacts.accounted", Reason.ARTIFACT_EXTERNAL_UNAVAILABLE)
+    for room, result in ((0, only("blobs.digests", Reason.BLOB_SIZE_MISMATCH)), (-1, expected)):
+        bounds = Limits(inline_blob=256, external_blob=len(stored) + 500 + room)
+        check(draft, result, lambda _: BytesIO(stored + b"x" * 500), bounds=bounds)
+
+
+def test_form_of_the_profile_is_computed_while_hashing():
+    draft, stored = streamed()
+    draft.predicate["profile"] = "ionet"
+    evidence = check(draft, {}, opened(stored), rules=policy(profile="ionet"))["blobs.digests"].fact
+    form = sha256(ionet_stream(STREAM)).digest()
+    assert evidence.chat_body("res-1").forms == {"ionet_stream": form}
 
 
 class Swapping:
