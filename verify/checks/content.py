@@ -50,6 +50,7 @@ RESPONSE_REASONS: Final = _COMMON | {
     Reason.CONTENT_RESPONSE_INCOMPLETE,
     Reason.CONTENT_RESPONSE_RESERIALISED,
     Reason.EXCHANGE_CONTENT_ENCODED,
+    Reason.EXCHANGE_ERROR_BODY,
 }
 
 _CALLER_HASH: Final = "x-request-hash"
@@ -309,8 +310,17 @@ def request(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:
 
 
 def _judge_complete(stored: _Stored) -> None:
-    """Demand the end of the answer: its framing, and of a stream its last line."""
+    """Demand an answer that is no error, and its end: framing, and of a stream its last line."""
     reply = reply_of(stored.body)
+    if reply.error is not None:
+        stored.tally.find(
+            Reason.EXCHANGE_ERROR_BODY,
+            stored.at(reply.error, stored.size),
+            what="the answer reports an error of the service",
+            got="error",
+            expected="a chat's answer",
+        )
+        return
     framed = stored.exchange.response is not None and stored.exchange.response.complete
     if framed and (reply.done or not reply.stream):
         return
