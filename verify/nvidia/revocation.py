@@ -350,11 +350,7 @@ def parse_crl(data: bytes) -> RevocationList:
 
 def judge_crl_signature(crl: RevocationList, issuer: Certificate) -> None:
     """The issuer, entitled to do so, signed the list. Raises ``gpu.crl.signature_invalid``."""
-    if (
-        crl.issuer != issuer.subject
-        or not issuer.may_sign_crls
-        or not _list_signed(crl, issuer)
-    ):
+    if crl.issuer != issuer.subject or not issuer.may_sign_crls or not _list_signed(crl, issuer):
         raise Refused(
             Reason.GPU_CRL_SIGNATURE_INVALID,
             "the list is not signed by the issuer of the certificate",
