@@ -306,10 +306,20 @@ def test_read_reply_null_errors_cost_nothing_and_hide_no_error() -> None:
     assert read_reply(null + last).error == len(null)
 
 
-def test_read_reply_looks_into_so_many_lines_and_no_more() -> None:
+def test_read_reply_answer_that_says_the_word_error_is_not_looked_into() -> None:
+    said = b'data: {"id":"a","choices":[{"delta":{"content":"error"}}]}\n\n'
+    assert read_reply(said * 70_000).error is None
+
+
+@pytest.mark.parametrize("junk", [b"data: {\n", b"data: 1\n", b'data: {"choices":{"error":1}}\n'])
+def test_read_reply_looks_into_so_many_lines_and_no_more(junk: bytes) -> None:
     named = b'data: {"id":"a"}\n\ndata: [DONE]\n\n'
-    assert read_reply(b"data: {\n" * 65_535 + named).chat_id == "a"
-    found = read_reply(b"data: {\n" * 65_536 + named)
+    found = read_reply(junk * 65_535 + named)
+    assert found.error is None
+    assert found.chat_id == ("a" if b"choices" not in junk else None)
+    body = junk * 65_537 + named
+    found = read_reply(body)
+    assert found.error == 65_536 * len(junk)
     assert found.chat_id is None
     assert found.stream
     assert found.done

@@ -354,16 +354,21 @@ _LOOKS: Final = 1 << 16
 """Data lines that are looked into; one is enough for an honest stream without an error."""
 
 
+_ERROR: Final = re.compile(
+    rb'"error"[ \t\r]*:(?![ \t\r]*null)|"finish_reason"[ \t\r]*:[ \t\r]*"error"'
+)
+
+
 def _may_be_error(lines: bytes) -> bool:
-    """Whether ``"error"`` stands there in any place but as the name of a null."""
-    named = lines.count(b'"error"')
-    return named > 0 and named > lines.count(b'"error":null') + lines.count(b'"error": null')
+    """Whether any line may hold what `_is_error` looks for: the word alone is often just said."""
+    return b'"error"' in lines and _ERROR.search(lines) is not None
 
 
 class ReplyReader:
     """What `read_reply` reads, block by block: each block is whole lines of the body.
 
-    Once `_LOOKS` lines told nothing, no further one is looked into: such a stream is no answer.
+    Where `_LOOKS` lines told nothing, no further one is looked into: no answer looks like that, and
+    its next line counts as the error.
     """
 
     __slots__ = ("_done", "_error", "_first", "_looks", "_stream")
@@ -381,7 +386,7 @@ class ReplyReader:
             return
         self._stream = True
         self._done = self._done or (b"[DONE]" in block and _DONE.search(block) is not None)
-        if self._first is not None and (self._error is not None or not _may_be_error(block)):
+        if self._error is not None or (self._first is not None and not _may_be_error(block)):
             return
         for found in _DATA.finditer(block):
             stop = block.find(b"\n", found.end())
@@ -389,6 +394,7 @@ class ReplyReader:
             if self._first is not None and not _may_be_error(line):
                 continue
             if not self._looks:
+                self._error = offset + found.start()
                 return
             self._looks -= 1
             members = _object(line)
