@@ -1,0 +1,206 @@
+"""`teebundle capture` as users run it: exit codes, messages, event lines, going on after a kill."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fixtures.simulator.world import Simulator
+from tests.acceptance.program import Place, peak_kib, place, without_peak
+
+
+@pytest.fixture
+def near(tmp_path: Path) -> Iterator[tuple[Place, Simulator]]:
+    with Simulator("near-direct") as simulator:
+        yield place(tmp_path, simulator, "near-direct"), simulator
+
+
+def left(where: Place) -> set[str]:
+    known = {"k", "ca.pem", "trust.json", "policy.yaml", "teebundle.yaml"}
+    return {path.name for path in where.folder.iterdir()} - known
+
+
+def test_a_capture_is_written_judged_and_told(near: tuple[Place, Simulator]) -> None:
+    where, simulator = near
+    done = where.capture("--prompt", "hello", "--stream")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("sha256:")
+    assert "VERIFIED (0)" in done.stdout
+    assert f"wrote {where.out}" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "\r" not in done.stderr
+    assert left(where) == {"o.evidence.json"}
+    assert simulator.api_key not in done.stdout + done.stderr
+    again = where.run(
+        "verify", where.out, "--policy", where.folder / "policy.yaml", "--trust",
+        where.folder / "trust.json", "--signer", where.folder / "k/signer.pub",
+    )  # fmt: skip
+    assert again.returncode == 0, again.stdout
+
+
+def test_event_lines_are_json_and_end_with_the_bundle(near: tuple[Place, Simulator]) -> None:
+    where, _ = near
+    done = where.capture("--prompt", "hello", "--stream", "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0
+    assert without_peak(done.stderr) == ""
+    kinds = [event["event"] for event in events]
+    assert {"stage-began", "stage-ended", "answered", "bytes", "result"} <= set(kinds)
+    assert events[-1]["event"] == "bundle"
+    assert events[-1]["verdict"] == "VERIFIED"
+    assert events[-1]["exit"] == 0
+    assert events[-1]["file"] == str(where.out)
+
+
+def test_a_request_file_is_sent_as_it_is_without_a_marker(near: tuple[Place, Simulator]) -> None:
+    where, simulator = near
+    text = '{ "model": "%s",  "stream": true, "messages": [{"role":"user","content":"é?"}] }'
+    body = (text % simulator.model).encode()
+    done = where.capture("--request", "-", "--no-marker", stdin=body)
+    sent = [r.body for r in simulator.journal.requests if r.method == "POST"]
+    assert sent == [body]
+    assert done.returncode == 3, done.stdout  # the policy demands the marker
+    assert "marker.missing" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--stream",), "--attestation-only"),
+        (("--prompt", "a", "--attestation-only"), "one of the three"),
+        (("--prompt", "a", "--request", "teebundle.yaml"), "both given"),
+        (("--request", "gone.json"), "gone.json"),
+        (("--prompt", "a", "--seal-incomplete"), "--resume"),
+        (("--prompt", "a", "--algorithm", "rsa"), "does not sign with"),
+        (("--prompt", "a", "--tsa", "http://tsa.example"), "only https"),
+        (("--prompt", "a", "--beacon", "http://log.example/"), "only https"),
+        (("--prompt", "a", "--ca-file", "gone.pem"), "gone.pem"),
+        (("--prompt", "a", "--policy", "gone.yaml"), "gone.yaml"),
+        (("--prompt", "a", "--nras"), "--yes"),
+        (("elsewhere", "--prompt", "a"), "elsewhere"),
+    ],
+)
+def test_a_wrong_call_is_refused_before_anything_is_sent(
+    near: tuple[Place, Simulator], words: tuple[str, ...], says: str
+) -> None:
+    where, simulator = near
+    done = where.capture(*words)
+    assert done.returncode in {2, 4}, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert simulator.journal.requests == []
+    assert left(where) == set()
+
+
+def test_an_output_is_never_an_input_nor_overwritten(near: tuple[Place, Simulator]) -> None:
+    where, simulator = near
+    onto_key = where.capture("--prompt", "a", "-o", where.key, "--overwrite")
+    where.out.write_text("mine")
+    taken = where.capture("--prompt", "a")
+    assert (onto_key.returncode, taken.returncode) == (2, 2)
+    assert "is an input" in onto_key.stderr
+    assert "exists already" in taken.stderr
+    assert where.out.read_text() == "mine"
+    assert b"PRIVATE KEY" in where.key.read_bytes()
+    assert simulator.journal.requests == []
+
+
+def test_a_provider_that_is_not_there_ends_with_5_and_leaves_the_journal(tmp_path: Path) -> None:
+    with Simulator("near-direct") as simulator:
+        where = place(tmp_path, simulator, "near-direct")
+    done = where.capture("--prompt", "a", "--timeout", "1", "--json")
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == 5
+    assert last["event"] == "error"
+    assert last["journal"] == str(where.out) + ".journal"
+    assert "--resume" in done.stderr
+    assert left(where) == {"o.evidence.json.journal"}
+
+
+def killed_after(where: Place, simulator: Simulator, requests: int) -> None:
+    """Start a capture and kill it once the simulator has had so many requests."""
+    words = where.words(
+        "capture", "--config", where.config, "--key", where.key, "-o", where.out,
+        "--prompt", "hello", "--stream",
+    )  # fmt: skip
+    child = subprocess.Popen(
+        words, env=where.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    end = time.monotonic() + 30
+    while len(simulator.journal.requests) < requests and child.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+
+
+@pytest.mark.parametrize("requests", [1, 2, 3, 4, 5, 6])
+def test_a_killed_capture_goes_on_and_sends_one_chat(
+    near: tuple[Place, Simulator], requests: int
+) -> None:
+    where, simulator = near
+    killed_after(where, simulator, requests)
+    done = where.run("capture", "--resume", str(where.out) + ".journal")
+    chats = [r for r in simulator.journal.requests if r.path.endswith("/chat/completions")]
+    if "holds no record" in done.stderr or "is no journal" in done.stderr:
+        pytest.fail(done.stderr)
+    assert len(chats) <= 1
+    assert where.out.exists(), done.stderr
+    assert done.returncode in {0, 5, 1}, done.stderr
+    if done.returncode == 0:
+        assert "VERIFIED (0)" in done.stdout
+    else:  # killed while the chat was under way: it is not asked again
+        assert len(chats) == 1
+        assert done.returncode == 1 or "missing" in done.stderr
+
+
+def test_a_resumed_capture_refuses_what_its_journal_decides(near: tuple[Place, Simulator]) -> None:
+    where, simulator = near
+    killed_after(where, simulator, 2)
+    folder = str(where.out) + ".journal"
+    for words in (("--model", "m"), ("--prompt", "a"), ("--base-url", simulator.base_url)):
+        done = where.run("capture", "--resume", folder, *words)
+        assert done.returncode == 2
+        assert "the journal says it" in done.stderr
+
+
+def test_what_was_interrupted_is_sealed_as_incomplete(near: tuple[Place, Simulator]) -> None:
+    where, simulator = near
+    killed_after(where, simulator, 2)
+    before = len(simulator.journal.requests)
+    folder = str(where.out) + ".journal"
+    done = where.run("capture", "--resume", folder, "--seal-incomplete")
+    assert done.returncode == 5, done.stderr
+    assert len(simulator.journal.requests) == before
+    assert "sealed as incomplete" in done.stderr
+    assert Path(folder).is_dir()
+
+
+def test_a_hundred_mebibytes_are_captured_in_less_memory(tmp_path: Path) -> None:
+    with Simulator("near-direct", size=100 << 20) as simulator:
+        where = place(tmp_path, simulator, "near-direct")
+        done = where.capture("--prompt", "much", "--stream", "--max-response", "128")
+    assert done.returncode == 0, done.stdout + done.stderr
+    blobs = Path(str(where.out) + ".blobs")
+    assert max(p.stat().st_size for p in blobs.rglob("*")) > 100 << 20
+    assert peak_kib(done.stderr) < 100 << 10
+    judged = where.run(
+        "verify", where.out, "--policy", where.folder / "policy.yaml", "--trust",
+        where.folder / "trust.json", "--signer", where.folder / "k/signer.pub", "--blobs", blobs,
+    )  # fmt: skip
+    assert judged.returncode == 0, judged.stdout
+    assert peak_kib(judged.stderr) < 100 << 10
+
+
+def test_an_answer_over_the_limit_is_cut_and_told(tmp_path: Path) -> None:
+    with Simulator("near-direct", size=3 << 20) as simulator:
+        where = place(tmp_path, simulator, "near-direct")
+        done = where.capture("--prompt", "much", "--stream", "--max-response", "1")
+    assert done.returncode in {1, 5}, done.stderr
+    assert "too-large" in done.stderr
+    assert "1048576 bytes" in done.stderr
+    assert "VERIFIED" not in done.stdout
