@@ -438,6 +438,7 @@ class Proxy:
                 await asyncio.wait(set(self._tasks))
             for line in self._lines.values():
                 await line.finish()
+        await self.loop.run_in_executor(None, self.shut)
         return self._close()
 
     async def break_off(self) -> int:
@@ -558,6 +559,7 @@ class Proxy:
     def _ticket(self, asked: Asked, line: _Line, before: Round | None) -> Ticket:
         setup = self.setup
         body = asked.body
+        self.relay.demand_no_secret(asked)
         extra: Pairs = ()
         url = self.relay.upstream.base + asked.path
         if before is not None:
@@ -583,9 +585,6 @@ class Proxy:
             complete=False,
         )
         told = {"model": line.model, "before": None if before is None else before.name}
-        if any(form in body for form in self.relay.forms):
-            what = "the request holds the configured credential; it was not sent"
-            raise Refused(400, "credential_in_request", what)
         try:
             file = spool.Spool.create(setup.work / (name + spool.SUFFIX), told, begun)
         except OSError as error:

@@ -469,8 +469,9 @@ class _Run:
         self._over_with = False
         self._withholding = Withholding(relay.forms)
         self._flushed_at = 0.0
-        self._sent: Pairs = ()
-        self._url = ""
+        self._shown_url = ""
+        self._shown_sent: tuple[Header, ...] = ()
+        self._shown_fields: tuple[Header, ...] | None = None
         self._started_at: datetime | None = None
         self._first_at: datetime | None = None
         self._done_at: datetime | None = None
@@ -487,11 +488,14 @@ class _Run:
         self.upward = upward
         self._label, self._tls = upward.label, upward.tls
         extra = self.ticket.extra if self.ticket else ()
-        self._sent = relay.rewritten(self.asked, upward.pool.authority, extra)
-        self._url = relay.address(self.asked, self.ticket)
-        target = target_of(self._url)
+        sent = relay.rewritten(self.asked, upward.pool.authority, extra)
+        url = relay.address(self.asked, self.ticket)
+        target = target_of(url)
+        if self.ticket is not None:
+            self._shown_sent = relay.safe(sent)
+            self._shown_url = redacted_url(url, relay.forms)
         lines = [f"{self.asked.method} {target} HTTP/1.1"]
-        lines += [f"{name}: {value}" for name, value in self._sent]
+        lines += [f"{name}: {value}" for name, value in sent]
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         self._started_at = relay.clock()
         self.started = self.last = self._flushed_at = relay.loop.time()
@@ -547,9 +551,10 @@ class _Run:
         self._parts.append(part)
         self._pending += len(part)
         if self._stream and self._done_at is None:
-            if b"]" in part and _DONE.search(self._tail + part):
+            window = self._tail + part
+            if b"[DONE]" in window and _DONE.search(window):
                 self._done_at = self.relay.clock()
-            self._tail = (self._tail + part)[-20:]
+            self._tail = window[-20:]
 
     def on_message_complete(self) -> None:
         """The framing of the answer ended properly."""
@@ -580,6 +585,7 @@ class _Run:
                 head, self._head = self._head, b""
                 self.client.write(head)
                 if self.ticket is not None:
+                    self._shown_fields = self.relay.safe(self._fields)
                     self.ticket.began(self._record(None, complete=False))
         if broken is not None and not self._ended:
             self._end(broken)
@@ -707,15 +713,15 @@ class _Run:
             purpose="chat" if ticket is None else ticket.purpose,
             session="s1" if ticket is None else ticket.session,
             method=self.asked.method,
-            url=redacted_url(self._url, self.relay.forms),
+            url=self._shown_url,
             started_at=self._started_at or now,
             first_byte_at=self._first_at,
             ended_at=now,
-            request_headers=self.relay.safe(self._sent),
+            request_headers=self._shown_sent,
             request_body=self.asked.body or None,
             status=self._status,
             http_version=self._version,
-            response_headers=None if self._status is None else self.relay.safe(self._fields),
+            response_headers=self._shown_fields,
             response_body=body,
             complete=complete,
             connection=self._label,
@@ -1201,6 +1207,13 @@ class Relay:
         out.extend(pair for pair in extra if pair[0].lower() not in have)
         return tuple(out)
 
+    def demand_no_secret(self, asked: Asked) -> None:
+        """Refuse a request that holds a configured credential: it may not be recorded."""
+        target = asked.target.encode()
+        if any(form in asked.body or form in target for form in self.forms):
+            what = "the request holds the configured credential; it was not sent"
+            raise Refused(400, "credential_in_request", what)
+
     def safe(self, pairs: Iterable[tuple[str, str]]) -> tuple[Header, ...]:
         """Return headers as they may be kept: secret names, and values that repeat a secret."""
         return redacted_headers(tuple(pairs), self._secret_headers, self.forms)
@@ -1245,11 +1258,6 @@ class Relay:
         return f"{self.upstream.labels}{self._made}"
 
     async def _ready(self, client: _Downward, asked: Asked, ticket: Ticket | None) -> _Upward:
-        if ticket is not None and any(
-            form in asked.body or form in asked.target.encode() for form in self.forms
-        ):
-            what = "the request holds the configured credential; it was not sent"
-            raise _NotSent("secret-in-body", Refused(400, "credential_in_request", what))
         try:
             upward = await self._pool(self.address(asked, ticket)).take()
         except TimeoutError:

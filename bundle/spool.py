@@ -18,12 +18,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
-from bundle.journal import _decoded, _encoded, _exchange, _exchange_members
+from bundle.journal import decoded, encoded, exchange_members, exchange_of
 from bundle.recording import Failure, RecordedExchange
 
 SUFFIX: Final = ".chat"
 _HEADER: Final = 11
 _MOST: Final = 64 << 20
+_END: Final = ("ended_at", "complete", "failure", "done_at")
+"""What the end of an exchange changes of what was known when its head came."""
 
 
 def _frame(kind: bytes, data: bytes) -> bytes:
@@ -46,17 +48,22 @@ class Spool:
         """Make the file. ``told``: what the writer wants to know of the chat later, by name."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         made = cls(path, os.open(path, flags, 0o600))
+        # only what is known before anything was sent: this stands between a client and its answer
         document = {
             "told": told,
-            "exchange": _exchange_members(begun),
-            "body": _encoded(begun.request_body),
+            "purpose": begun.purpose,
+            "method": begun.method,
+            "url": begun.url,
+            "session": begun.session,
+            "started_at": encoded(begun.started_at),
+            "body": encoded(begun.request_body),
         }
         made._put(_frame(b"R", _json(document)))
         return made
 
     def head(self, recorded: RecordedExchange) -> None:
         """Write status and headers."""
-        self._put(_frame(b"H", _json(_exchange_members(recorded))))
+        self._put(_frame(b"H", _json(exchange_members(recorded))))
 
     def part(self, data: bytes) -> None:
         """Write a part of the body."""
@@ -64,7 +71,10 @@ class Spool:
 
     def end(self, recorded: RecordedExchange) -> None:
         """Write how it ended."""
-        self._put(_frame(b"E", _json(_exchange_members(recorded))))
+        document = {name: encoded(getattr(recorded, name)) for name in _END}
+        if recorded.status is None:  # no head was written, so this is all there is
+            document |= exchange_members(recorded)
+        self._put(_frame(b"E", _json(document)))
 
     def close(self) -> None:
         """Close the file."""
@@ -115,11 +125,22 @@ def read(path: Path) -> Spooled | None:
         if kind == b"B":
             continue
         try:
-            document: Any = json.loads(data)
+            document: Any = decoded(json.loads(data))
             if kind == b"R":
-                told, body = document["told"], _decoded(document["body"])
-                document = document["exchange"]
-            known = _exchange(_decoded(document), body)
+                told, body = document.pop("told"), document.pop("body")
+                known = RecordedExchange(
+                    **document,
+                    ended_at=document["started_at"],
+                    request_body=body,
+                    complete=False,
+                )
+            elif kind == b"H" or "url" in document:
+                known = exchange_of(document, body)
+            elif known is not None:
+                failure = document.pop("failure")
+                known = replace(
+                    known, **document, failure=None if failure is None else Failure(**failure)
+                )
         except (ValueError, KeyError, TypeError):
             break
         ended = kind == b"E"

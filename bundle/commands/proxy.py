@@ -275,7 +275,7 @@ def run(given: Given, wish: Wish) -> int:
         raise UsageError(f"{wish.out}: cannot be made: {error.strerror}") from error
     gc.enable()  # a proxy lives long; for a verification it is off
     # look-ups share the process with the clients' streams: let those in sooner than after 5 ms
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(0.0001)
     tell = json_lines if wish.as_json else lines
     return asyncio.run(_serve(settings, wish, host, port, tell))
 

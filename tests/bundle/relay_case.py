@@ -187,6 +187,7 @@ async def bench(
     async def admit(asked: Asked) -> Ticket | None:
         if asked.method != "POST" or not asked.path.endswith("completions"):
             return None
+        relay.demand_no_secret(asked)
         tickets.append(Noted(asked, extra=extra))
         return tickets[-1]
 
