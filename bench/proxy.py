@@ -20,6 +20,7 @@ import asyncio
 import json
 import multiprocessing
 import resource
+import ssl
 import statistics
 import sys
 import tempfile
@@ -27,6 +28,16 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from bundle.collateral import Endpoints, Want
+from bundle.finishing import Sealing, Setup
+from bundle.keys import generate, key_id, write_pair
+from bundle.peer import Trust
+from bundle.providers import provider
+from bundle.proxy import WORK, Options, Proxy, api_base, chat_path
+from bundle.relay import Upstream
+from bundle.transport import Credential, Transport, utc_now
+from fixtures.simulator.world import Simulator
 
 PROVIDER = "aci"
 FIRST_BYTE_MS = 5.0
@@ -38,8 +49,6 @@ CPU_RATIO = 1.2
 
 def upstream(pipe: Connection, size: int, pace: float) -> None:
     """The simulated provider."""
-    from fixtures.simulator.world import Simulator
-
     with Simulator(PROVIDER, size=size, pace_s=pace) as simulator:
         pipe.send(
             {
@@ -88,7 +97,7 @@ class Plain(asyncio.Protocol):
         if self.upward is not None:
             self.upward.resume_reading()
 
-    def connection_lost(self, exc):
+    def connection_lost(self, _exc):
         self.task.cancel()
         if self.upward is not None:
             self.upward.abort()
@@ -103,7 +112,7 @@ class Back(asyncio.Protocol):
     def data_received(self, data):
         self.front.transport.write(data)
 
-    def connection_lost(self, exc):
+    def connection_lost(self, _exc):
         self.front.transport.close()
 
 
@@ -118,8 +127,6 @@ def costs() -> dict[str, float]:
 
 
 def plain(pipe: Connection, told: dict, folder: Path) -> None:
-    import ssl
-
     async def main() -> None:
         context = ssl.create_default_context(cafile=folder / "ca.pem")
         parts = urlsplit(told["base_url"])
@@ -141,15 +148,6 @@ async def served(pipe: Connection) -> None:
 
 
 def ours(pipe: Connection, told: dict, folder: Path) -> None:
-    from bundle.collateral import Endpoints, Want
-    from bundle.finishing import Sealing, Setup
-    from bundle.keys import generate, key_id, write_pair
-    from bundle.peer import Trust
-    from bundle.providers import provider
-    from bundle.proxy import WORK, Options, Proxy, api_base, chat_path
-    from bundle.relay import Upstream
-    from bundle.transport import Credential, Transport, utc_now
-
     sys.setswitchinterval(0.0001)  # as the command does
     asked_of = provider(PROVIDER)
     signer = generate()
@@ -314,19 +312,28 @@ def told_of(firsts: dict, used: dict, end: dict, per_turn: int) -> int:
 
     for part, word in ((0.5, "median"), (0.95, "p95")):
         one, two = ms(firsts[plain], part), ms(firsts[ours], part)
-        print(f"first byte {word:6}  plain {one:7.2f} ms  ours {two:7.2f} ms  added {two - one:6.2f} ms")
+        print(
+            f"first byte {word:6}  plain {one:7.2f} ms  ours {two:7.2f} ms  "
+            f"added {two - one:6.2f} ms"
+        )
     added = ms(firsts[ours], 0.5) - ms(firsts[plain], 0.5)
     ratios = [b["thread"] / a["thread"] for a, b in zip(used[plain], used[ours], strict=True)]
     ratio = statistics.median(ratios)
     a = statistics.median(one["thread"] for one in used[plain]) / per_turn * 1e3
     b = statistics.median(one["thread"] for one in used[ours]) / per_turn * 1e3
-    print(f"forwarding CPU      plain {a:7.2f} ms  ours {b:7.2f} ms a chat  ratio {ratio:.2f}"
-          f"  (turns {', '.join(f'{one:.2f}' for one in ratios)})")
+    print(
+        f"forwarding CPU      plain {a:7.2f} ms  ours {b:7.2f} ms a chat  ratio {ratio:.2f}"
+        f"  (turns {', '.join(f'{one:.2f}' for one in ratios)})"
+    )
     finishing = end["process"] - end["thread"] + end["children"]
-    print(f"finishing CPU       {finishing / end['bundles'] * 1e3:.0f} ms a bundle, outside the loop "
-          f"({end['bundles']} bundles written, {end['left']} left; sealing processes' start included)")
+    print(
+        f"finishing CPU       {finishing / end['bundles'] * 1e3:.0f} ms a bundle, outside the loop "
+        f"({end['bundles']} bundles written, {end['left']} left; sealing processes' start included)"
+    )
     good = added <= FIRST_BYTE_MS and ratio <= CPU_RATIO and end["left"] == 0
-    print("within the goals" if good else f"NOT within the goals ({FIRST_BYTE_MS} ms, {CPU_RATIO}x)")
+    print(
+        "within the goals" if good else f"NOT within the goals ({FIRST_BYTE_MS} ms, {CPU_RATIO}x)"
+    )
     return 0 if good else 1
 
 

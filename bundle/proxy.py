@@ -458,7 +458,7 @@ class Proxy:
         if self._sealer is not None:
             self._sealer.shutdown(wait=False, cancel_futures=True)
         work = self.setup.work
-        left = len([*work.glob("chat-*")])
+        left = len({path.name.removesuffix(spool.SUFFIX) for path in work.glob("chat-*")})
         if not left:
             for folder in work.glob("round-*"):
                 _remove(folder)
@@ -741,7 +741,7 @@ class Proxy:
             if made.series not in current and not self._in_use.get(made.series):
                 del self._kept[name]
                 self._in_use.pop(made.series, None)
-                _remove(self.setup.work / name)
+                self.loop.run_in_executor(self.rounds, _remove, self.setup.work / name)
 
     # --- what an earlier run left ---------------------------------------------------------------
 

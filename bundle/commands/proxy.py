@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 LEFT: Final = 5
 """Exit code where chats are left in the work folder."""
 INTERRUPTED: Final = 130
+FILES: Final = 8192
 
 HELP: Final = r"""Stand between OpenAI clients and a provider; seal one bundle for each chat.
 
@@ -36,6 +38,10 @@ HELP: Final = r"""Stand between OpenAI clients and a provider; seal one bundle f
     Recorded: POST .../chat/completions (and .../completions for io.net). Everything else is passed
     through and NOT recorded: model lists, embeddings, responses, files. A chat that cannot be
     recorded or attested is refused with 503; --no-require-attestation records it without.
+
+    near-gateway: for the model's own signature stream with "stream_options":
+    {"include_usage": true, "continuous_usage_stats": true}. nanogpt: stream; answers in one piece
+    are altered on the way and cannot be verified.
 
     The provider's key comes from an environment variable (as with capture) and is put in the place
     of whatever the client sends; a client's own key never leaves this machine. The request body is
@@ -276,6 +282,9 @@ def run(given: Given, wish: Wish) -> int:
     gc.enable()  # a proxy lives long; for a verification it is off
     # look-ups share the process with the clients' streams: let those in sooner than after 5 ms
     sys.setswitchinterval(0.0001)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))  # three of them for each chat
     tell = json_lines if wish.as_json else lines
     return asyncio.run(_serve(settings, wish, host, port, tell))
 
