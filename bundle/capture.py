@@ -914,25 +914,31 @@ def _judged(
     from verify.cli.blobs import BlobFolder  # noqa: PLC0415
     from verify.engine.asof import AsOf  # noqa: PLC0415
     from verify.trust.store import TrustStore  # noqa: PLC0415
+    from verify.wire.limits import EXTERNAL_HARD, Limits  # noqa: PLC0415
 
     trust = means.trust if isinstance(means.trust, TrustStore) else TrustStore.build()
+    # what a reader accepts by default is the reader's affair
+    bounds = Limits(external_blob=EXTERNAL_HARD)
+    outside = None if blobs is None else BlobFolder(str(blobs), limit=EXTERNAL_HARD)
     if means.policy is not None and not isinstance(means.policy, Path):
         report = verify_bundle(
             data,
             policy=means.policy,
             trust=trust,
             as_of=AsOf.capture(),
-            blobs=None if blobs is None else BlobFolder(str(blobs)),
+            blobs=outside,
+            bounds=bounds,
         )
         return report, None, ""
     from bundle.policy_init import draft_policy, fitting_defaults  # noqa: PLC0415
 
     try:
-        statement = open_unverified(data).evidence.statement
+        statement = open_unverified(data, bounds=bounds).evidence.statement
         fitting = fitting_defaults(statement)
         if not fitting:
             return None, None, f"no shipped policy fits profile {statement.profile} and this bundle"
-        return None, draft_policy(fitting[0], data, _with_own_keys(trust, means.signers)), ""
+        known = _with_own_keys(trust, means.signers)
+        return None, draft_policy(fitting[0], data, known, outside), ""
     except TeebundleError as error:
         return None, None, str(error)
 

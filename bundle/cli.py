@@ -377,6 +377,9 @@ def policy_init(  # noqa: PLR0917  (typer makes options of arguments)
     signer: Annotated[
         list[str] | None, typer.Option("--signer", metavar="KEY", help="Signer's public key.")
     ] = None,
+    blobs: Annotated[
+        str | None, typer.Option("--blobs", metavar="DIR", help="What is too large for GOOD.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace FILE if it exists.")
     ] = False,
@@ -384,12 +387,15 @@ def policy_init(  # noqa: PLR0917  (typer makes options of arguments)
     """Write a policy."""
     from bundle.policy_init import draft_policy  # noqa: PLC0415  (help does not need it)
     from bundle.seal import refuse_input, write_new  # noqa: PLC0415  (the same)
+    from verify.cli.blobs import BlobFolder  # noqa: PLC0415  (the same)
     from verify.cli.files import bundle_bytes  # noqa: PLC0415  (the same)
     from verify.cli.loading import trust_of  # noqa: PLC0415  (the same)
+    from verify.wire.limits import EXTERNAL_HARD  # noqa: PLC0415  (the same)
 
     refuse_input(out, (bundle, *(trust or ()), *(signer or ())))
     data = None if bundle is None else bundle_bytes(bundle)
-    made = draft_policy(default, data, trust_of(tuple(trust or ()), tuple(signer or ())))
+    outside = None if blobs is None else BlobFolder(blobs, limit=EXTERNAL_HARD)
+    made = draft_policy(default, data, trust_of(tuple(trust or ()), tuple(signer or ())), outside)
     write_new(out, made.data, overwrite=overwrite)
     say(f"wrote {out}")
     if data is None:

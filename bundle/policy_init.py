@@ -20,7 +20,7 @@ from verify.api import open_unverified
 from verify.checks.catalogue import CATALOGUE
 from verify.checks.event_log import ReplayedLogs
 from verify.checks.gpu_devices import AttestedDevices
-from verify.checks.inputs import Inputs
+from verify.checks.inputs import BlobSource, Inputs
 from verify.checks.provenance import SignedReleases
 from verify.checks.snp import VerifiedSnpReports
 from verify.checks.subjects import listed, present
@@ -39,6 +39,7 @@ from verify.policy.model import Fit, Policy, SnpRules, TdxRules, fit
 from verify.policy.subjects import NAMED, REPORT_FIELDS, SUBJECT_OF
 from verify.trust.store import TrustStore
 from verify.wire.container import read_bundle
+from verify.wire.limits import EXTERNAL_HARD, Limits
 from verify.wire.model import ArtifactUnavailable, Evidence, Statement
 from verify.wire.statement import AcceptedSigner, VerifiedPayload, establish_payload
 
@@ -94,11 +95,19 @@ def _reading_catalogue() -> Catalogue[Inputs]:
     return Catalogue((taken, *rest))
 
 
+BOUNDS: Final = Limits(external_blob=EXTERNAL_HARD)
+"""A draft reads what the user has at hand, however large an answer lies beside it."""
+
+
 def _outcomes(
-    data: bytes, policy: Policy, trust: TrustStore, catalogue: Catalogue[Inputs]
+    data: bytes,
+    policy: Policy,
+    trust: TrustStore,
+    catalogue: Catalogue[Inputs],
+    blobs: BlobSource | None,
 ) -> Outcomes:
-    bundle = read_bundle(data)
-    inputs = Inputs(bundle=bundle, policy=policy, trust=trust, as_of=AsOf.capture())
+    bundle = read_bundle(data, bounds=BOUNDS)
+    inputs = Inputs(bundle=bundle, policy=policy, trust=trust, as_of=AsOf.capture(), blobs=blobs)
     rulings = policy.rulings((check.id, check.subject) for check in CATALOGUE)
     return run(catalogue, inputs, rulings, present)
 
@@ -313,9 +322,9 @@ def _count_cpus(made: _Document, statement: Statement) -> None:
     made.put("/counts/cpu_min", len(statement.of_role(*roles)))
 
 
-def _adapt(made: _Document, data: bytes, trust: TrustStore) -> None:
+def _adapt(made: _Document, data: bytes, trust: TrustStore, blobs: BlobSource | None) -> None:
     """Take over everything that the bundle shows."""
-    opened = open_unverified(data)
+    opened = open_unverified(data, bounds=BOUNDS)
     statement = opened.evidence.statement
     wanted = made.document["profile"]
     if statement.profile != wanted:
@@ -337,7 +346,7 @@ def _adapt(made: _Document, data: bytes, trust: TrustStore) -> None:
     _allow_session(made, statement)
     _count_cpus(made, statement)
     policy = made.policy()
-    outcomes = _outcomes(data, made.reading_policy(), trust, _reading_catalogue())
+    outcomes = _outcomes(data, made.reading_policy(), trust, _reading_catalogue(), blobs)
     origin = f"as measured in bundle {opened.bundle_id}"
     quotes = outcomes["tdx.quote.signature"].fact
     if isinstance(quotes, VerifiedQuotes) and policy.tdx is not None:
@@ -388,11 +397,17 @@ def _waive_unrecorded(made: _Document, outcomes: Outcomes) -> None:
 # --- the command -----------------------------------------------------------------------------
 
 
-def draft_policy(name: str, bundle: bytes | None, trust: TrustStore | None = None) -> Draft:
+def draft_policy(
+    name: str,
+    bundle: bytes | None,
+    trust: TrustStore | None = None,
+    blobs: BlobSource | None = None,
+) -> Draft:
     """Make a policy from the shipped default ``name`` and, if given, a good bundle.
 
     ``trust``: a store that knows the bundle's signer, if the caller has one; without it the
-    signature is not verified and the draft says so. Raises UsageError for an unknown default, for
+    signature is not verified and the draft says so. ``blobs``: what is too large for the file, as
+    `verify.api.verify_bundle` takes it. Raises UsageError for an unknown default, for
     one of another profile than the bundle's, or a signature that is wrong; MalformedInput for an
     unusable bundle.
     """
@@ -407,7 +422,7 @@ def draft_policy(name: str, bundle: bytes | None, trust: TrustStore | None = Non
         ]
         return Draft(data=policy_text(document, title=title), open=(), signer_known=False)
     store = TrustStore.build() if trust is None else trust
-    _adapt(made, bundle, store)
+    _adapt(made, bundle, store, blobs)
     title += [
         "Lines marked below were taken from one bundle. They accept that bundle by construction;",
         "they judge others only after you have confirmed each of them from another source.",
@@ -415,13 +430,13 @@ def draft_policy(name: str, bundle: bytes | None, trust: TrustStore | None = Non
     document["name"] = f"{name}-own"
     data = policy_text(document, title=title, comments=made.comments)
     policy = load_policy(data)
-    outcomes = _outcomes(bundle, policy, store, CATALOGUE)
+    outcomes = _outcomes(bundle, policy, store, CATALOGUE, blobs)
     known = outcomes["envelope.signature"].status is Status.PASS
     if outcomes["envelope.signature"].status is Status.FAIL:
         message = f"this is no good bundle: {outcomes['envelope.signature'].detail}"
         raise UsageError(message)
     if not known:
-        outcomes = _outcomes(bundle, policy, store, _reading_catalogue())
+        outcomes = _outcomes(bundle, policy, store, _reading_catalogue(), blobs)
     remaining = tuple(
         (check, outcome.status.value, str(outcome.reason))
         for check, outcome in outcomes.items()

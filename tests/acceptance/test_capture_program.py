@@ -204,3 +204,39 @@ def test_an_answer_over_the_limit_is_cut_and_told(tmp_path: Path) -> None:
     assert "too-large" in done.stderr
     assert "1048576 bytes" in done.stderr
     assert "VERIFIED" not in done.stdout
+
+
+def test_a_reader_says_how_large_an_answer_it_reads(tmp_path: Path) -> None:
+    with Simulator("near-direct", size=18 << 20) as simulator:
+        where = place(tmp_path, simulator, "near-direct")
+        done = where.capture("--prompt", "much", "--stream")
+    assert done.returncode == 0, done.stderr
+    words = (
+        "verify", where.out, "--policy", where.folder / "policy.yaml", "--trust",
+        where.folder / "trust.json", "--signer", where.folder / "k/signer.pub",
+        "--blobs", f"{where.out}.blobs",
+    )  # fmt: skip
+    assert where.run(*words).returncode == 0
+    assert where.run(*words, "--max-blob", "19").returncode == 0
+    unread = where.run(*words, "--max-blob", "17")
+    assert unread.returncode == 3
+    assert "artifact.external_unavailable" in unread.stdout
+    for wrong in ("0", "4097", "x", "-1", ""):
+        refused = where.run(*words, f"--max-blob={wrong}")
+        assert refused.returncode == 2
+        assert "--max-blob takes 1 to 4096" in refused.stderr
+
+
+def test_a_policy_can_be_drafted_from_a_bundle_with_a_large_answer(tmp_path: Path) -> None:
+    with Simulator("near-direct", size=18 << 20) as simulator:
+        where = place(tmp_path, simulator, "near-direct")
+        done = where.capture("--prompt", "much", "--stream")
+    assert done.returncode == 0, done.stderr
+    words = (
+        "policy", "init", "--from", "near-direct", "--bundle", where.out, "--signer",
+        where.folder / "k/signer.pub", "--trust", where.folder / "trust.json",
+    )  # fmt: skip
+    blind = where.run(*words, "-o", where.folder / "a.yaml")
+    seen = where.run(*words, "-o", where.folder / "b.yaml", "--blobs", f"{where.out}.blobs")
+    assert "artifact.external_unavailable" in blind.stderr
+    assert "artifact.external_unavailable" not in seen.stderr

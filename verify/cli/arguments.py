@@ -78,6 +78,14 @@ VERIFY_OPTIONS: Final = (
         ),
     ),
     Option(
+        name="max_blob",
+        flags=("--max-blob",),
+        takes="one",
+        metavar="MIB",
+        help="Largest file of --blobs that is read, 1 to 4096 MiB.",
+        default="256",
+    ),
+    Option(
         name="format",
         flags=("--format", "-f"),
         takes="one",
@@ -109,6 +117,9 @@ VERIFY_OPTIONS: Final = (
 )
 """Every option of ``verify``."""
 
+MOST_BLOB_MIB: Final = 4096
+"""Hard limit of an external blob (bundle-format.md 4)."""
+
 _BY_FLAG: Final = {flag: option for option in VERIFY_OPTIONS for flag in option.flags}
 
 
@@ -123,6 +134,7 @@ class VerifyArguments:
     signer: tuple[str, ...] = ()
     as_of: str = "capture"
     blobs: str | None = None
+    max_blob: str = "256"
     format: str = "text"
     out: str | None = None
     report: str | None = None
@@ -221,11 +233,20 @@ def arguments(
         signer=tuple(many.get("signer", ())),
         as_of=single.get("as_of", "capture"),
         blobs=single.get("blobs"),
+        max_blob=single.get("max_blob", "256"),
         format=single.get("format", "text"),
         out=single.get("out"),
         report=single.get("report"),
         verbose=verbose,
     )
+
+
+def blob_limit(text: str) -> int:
+    """Read the value of ``--max-blob`` (MiB) and return bytes. Raises UsageError."""
+    if text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MOST_BLOB_MIB:
+        return int(text) << 20
+    message = f"--max-blob takes 1 to {MOST_BLOB_MIB} (MiB), not {text!r}"
+    raise UsageError(message)
 
 
 def as_of(text: str, clock: datetime) -> AsOf:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from verify.cli.arguments import VerifyArguments, as_of, parse, wants_json
+from verify.cli.arguments import VerifyArguments, as_of, blob_limit, parse, wants_json
 from verify.cli.files import bundle_bytes, is_exploded
 from verify.cli.output import Outputs, error_document, error_report, say, write_stdout
 from verify.engine.errors import MalformedInput, TeebundleError, UsageError
@@ -93,21 +93,26 @@ def judged(given: VerifyArguments) -> Report:
     if given.policy is not None and given.profile is not None:
         raise UsageError("--policy and --profile are both given; it is not clear which is meant")
     instant = as_of(given.as_of, datetime.now(UTC))
+    most = blob_limit(given.max_blob)
     if given.policy is None and given.profile is None:
         raise _no_policy(path)
     from verify.api import verify_bundle  # noqa: PLC0415  (a wrong call is told without it)
     from verify.cli.loading import policy_of, trust_of  # noqa: PLC0415  (the same)
+    from verify.wire.limits import Limits  # noqa: PLC0415  (the same)
 
+    bounds = Limits(external_blob=most)
     policy = policy_of(given.policy, given.profile)
     trust = trust_of(given.trust, given.signer)
     blobs = None
     if given.blobs is not None:
         from verify.cli.blobs import BlobFolder  # noqa: PLC0415  (rare)
 
-        blobs = BlobFolder(given.blobs)
+        blobs = BlobFolder(given.blobs, limit=bounds.external_blob)
     data = bundle_bytes(path)
     try:
-        return verify_bundle(data, policy=policy, trust=trust, as_of=instant, blobs=blobs)
+        return verify_bundle(
+            data, policy=policy, trust=trust, as_of=instant, blobs=blobs, bounds=bounds
+        )
     except MalformedInput as error:
         error.file = path
         raise
