@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from bundle.providers import provider as provider_named
@@ -12,10 +14,10 @@ from fixtures.simulator.faults import FAULTS, ON_SNP, ON_TDX, Expectation
 from fixtures.simulator.providers import PROFILES, SCENARIOS, scenarios_of
 from fixtures.simulator.world import Simulator
 from fixtures.verification import Answer
-from tests.simulator.simulator_case import capture
+from tests.simulator.simulator_case import capture, client
 
 SLOW = {"slow-first-byte"}
-"""Faults that are silence: what they do is held by `test_world`."""
+"""Faults that are silence: nobody waits for them here but `test_silence_...`."""
 
 
 def _place(name: str) -> tuple[str, str]:
@@ -122,3 +124,13 @@ def test_every_fault_fits_somewhere_and_says_what_it_does() -> None:
         assert _place(name)
         assert fault.does
         assert (fault.instead is None) or not fault.inside
+
+
+def test_silence_is_silence_and_ends_with_the_simulation() -> None:
+    with Simulator("nanogpt", fault="slow-first-byte") as simulator, client(simulator) as c:
+        with pytest.raises(httpx.ReadTimeout):
+            c.get(simulator.base_url + "/api/v1/tee/attestation?nonce=" + "ab" * 32, timeout=0.2)
+        assert [one.path for one in simulator.journal.requests] == ["/api/v1/tee/attestation"]
+        assert c.get(simulator.base_url + "/api/v1/models").status_code == 200
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 3
