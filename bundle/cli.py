@@ -10,6 +10,8 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from bundle.commands import capture as capture_command
+from bundle.commands import proxy as proxy_command
+from bundle.commands import simulate as simulate_command
 from bundle.commands import timestamp as timestamp_command
 from verify.cli.arguments import wants_help
 from verify.cli.console import (
@@ -80,6 +82,8 @@ def passphrase_of(variable: str | None) -> bytes | None:
 
 
 capture_command.register(app, PROGRAM)
+proxy_command.register(app, PROGRAM)
+simulate_command.register(app, PROGRAM)
 
 
 @app.command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -131,5 +132,6 @@ def register(app: typer.Typer, program: str) -> None:
             pace_s=pace,
             variants=tuple(variant or ()),
         )
+        gc.enable()  # a simulator lives long; for a verification it is off
         say("TEST ONLY: a simulated provider; Ctrl-C ends it")
         command.run(wanted, print_text)
