@@ -631,16 +631,10 @@ class Proxy:
         """Journal a chat, look up what signs it, and let it wait for the next round."""
         try:
             folder = self.setup.work / ended.name
-            if file is not None:
-                await self.loop.run_in_executor(
-                    self._look_ups, partial(_journalled, self.setup, ended, file)
-                )
-            trouble = ""
-            if before is not None:
-                trouble = await self.loop.run_in_executor(
-                    self._look_ups,
-                    partial(finishing.look_up, self.setup, line.provider, folder),
-                )
+            provider = None if before is None else line.provider
+            trouble = await self.loop.run_in_executor(
+                self._look_ups, partial(_kept, self.setup, provider, ended, file)
+            )
         except Exception as error:  # noqa: BLE001  (no failure of one chat stops the proxy)
             self._lost(ended.name, ended.model, _said(error), before)
         else:
@@ -822,11 +816,19 @@ def _model_of(body: bytes) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _journalled(setup: Setup, ended: Ended, file: Path) -> None:
-    """Put a chat into its journal; its spool has done its duty then."""
-    finishing.keep_chat(setup, ended)
-    with contextlib.suppress(OSError):
-        file.unlink()
+def _kept(setup: Setup, provider: Provider | None, ended: Ended, file: Path | None) -> str:
+    """Put a chat into its journal and look up what signs it; return what was not had of that.
+
+    ``provider`` None: nobody knows where to look. ``file``: its spool, which has done its duty once
+    the journal is there; None where there is a journal already.
+    """
+    if file is not None:
+        finishing.keep_chat(setup, ended)
+        with contextlib.suppress(OSError):
+            file.unlink()
+    if provider is None:
+        return ""
+    return finishing.look_up(setup, provider, setup.work / ended.name)
 
 
 def _remove(folder: Path) -> None:

@@ -47,6 +47,7 @@ from bundle.recording import (
     RecordedTls,
     Trouble,
     Withholding,
+    holds_secret,
     redacted_headers,
     redacted_url,
 )
@@ -1216,7 +1217,11 @@ class Relay:
 
     def safe(self, pairs: Iterable[tuple[str, str]]) -> tuple[Header, ...]:
         """Return headers as they may be kept: secret names, and values that repeat a secret."""
-        return redacted_headers(tuple(pairs), self._secret_headers, self.forms)
+        listed = tuple(pairs)
+        # one look at all of them first: hardly ever does one hold a secret
+        whole = "\n".join(text for pair in listed for text in pair)
+        forms = self.forms if holds_secret(whole, self.forms) else ()
+        return redacted_headers(listed, self._secret_headers, forms)
 
     async def carry(self, client: _Downward, asked: Asked) -> _Run:
         """Carry a request and its answer. Raises `Refused` where nothing was sent."""

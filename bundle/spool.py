@@ -42,6 +42,7 @@ class Spool:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
+        self._head = b""
 
     @classmethod
     def create(cls, path: Path, told: dict[str, str | None], begun: RecordedExchange) -> Self:
@@ -62,8 +63,8 @@ class Spool:
         return made
 
     def head(self, recorded: RecordedExchange) -> None:
-        """Write status and headers."""
-        self._put(_frame(b"H", _json(exchange_members(recorded))))
+        """Take status and headers; they are written with what comes next, in one go."""
+        self._head = _frame(b"H", _json(exchange_members(recorded)))
 
     def part(self, data: bytes) -> None:
         """Write a part of the body."""
@@ -83,7 +84,8 @@ class Spool:
             self._descriptor = -1
 
     def _put(self, data: bytes) -> None:
-        rest = memoryview(data)
+        rest = memoryview(self._head + data)
+        self._head = b""
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
 
