@@ -916,7 +916,8 @@ def _judged(
     from verify.trust.store import TrustStore  # noqa: PLC0415
     from verify.wire.limits import EXTERNAL_HARD, Limits  # noqa: PLC0415
 
-    trust = means.trust if isinstance(means.trust, TrustStore) else TrustStore.build()
+    given = means.trust if isinstance(means.trust, TrustStore) else TrustStore.build()
+    trust = _with_own_keys(given, means.signers)
     # what a reader accepts by default is the reader's affair
     bounds = Limits(external_blob=EXTERNAL_HARD)
     outside = None if blobs is None else BlobFolder(str(blobs), limit=EXTERNAL_HARD)
@@ -937,19 +938,23 @@ def _judged(
         fitting = fitting_defaults(statement)
         if not fitting:
             return None, None, f"no shipped policy fits profile {statement.profile} and this bundle"
-        known = _with_own_keys(trust, means.signers)
-        return None, draft_policy(fitting[0], data, known, outside), ""
+        return None, draft_policy(fitting[0], data, trust, outside), ""
     except TeebundleError as error:
         return None, None, str(error)
 
 
 def _with_own_keys(trust: TrustStore, signers: Sequence[Signer]) -> TrustStore:
-    """Return the store with the keys that have just signed, so that their signatures are read."""
-    import base64  # noqa: PLC0415  (only a draft needs it)
+    """Return the store with the keys that have just signed, where it does not know them yet.
 
+    Whoever holds a key may say that it is theirs; a policy still decides whether it is accepted.
+    """
+    import base64  # noqa: PLC0415  (only who judges needs it)
+
+    from verify.trust.anchor import Purpose  # noqa: PLC0415
     from verify.trust.file import read_signer  # noqa: PLC0415
     from verify.trust.store import TrustStore as Store  # noqa: PLC0415
 
+    known = {anchor.sha256 for anchor in trust.of(Purpose.CAPTURE_SIGNER)}
     own = [
         read_signer(
             b"-----BEGIN PUBLIC KEY-----\n"
@@ -958,4 +963,5 @@ def _with_own_keys(trust: TrustStore, signers: Sequence[Signer]) -> TrustStore:
         )
         for signer in signers
     ]
-    return Store.build(files=trust.files, signers=[*trust.signers, *own])
+    new = [anchor for anchor in own if anchor.sha256 not in known]
+    return Store.build(files=trust.files, signers=[*trust.signers, *new]) if new else trust

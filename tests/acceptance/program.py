@@ -82,7 +82,6 @@ def place(folder: Path, simulator: Simulator, provider: str, *, chat: bool = Tru
         f'model: "{simulator.model}"',
         'api_key_env: "SIMULATED_KEY"',
         'trust: ["trust.json"]',
-        'signer: ["k/signer.pub"]',
         'policy: "policy.yaml"',
         "endpoints:",
         *(f'  {name}: "{url}"' for name, url in simulator.endpoints.items()),
