@@ -1218,10 +1218,12 @@ class Relay:
     def safe(self, pairs: Iterable[tuple[str, str]]) -> tuple[Header, ...]:
         """Return headers as they may be kept: secret names, and values that repeat a secret."""
         listed = tuple(pairs)
-        # one look at all of them first: hardly ever does one hold a secret
-        whole = "\n".join(text for pair in listed for text in pair)
-        forms = self.forms if holds_secret(whole, self.forms) else ()
-        return redacted_headers(listed, self._secret_headers, forms)
+        kept = redacted_headers(listed, self._secret_headers)
+        # one look at all that is left: hardly ever does one of them hold a secret
+        left = "\n".join(text for pair in kept for text in pair if text is not None)
+        if not holds_secret(left, self.forms):
+            return kept
+        return redacted_headers(listed, self._secret_headers, self.forms)
 
     async def carry(self, client: _Downward, asked: Asked) -> _Run:
         """Carry a request and its answer. Raises `Refused` where nothing was sent."""

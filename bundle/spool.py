@@ -15,15 +15,28 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Self
 
 from bundle.journal import decoded, encoded, exchange_members, exchange_of
-from bundle.recording import Failure, RecordedExchange
+from bundle.recording import Failure, RecordedExchange, RecordedTls
 
 SUFFIX: Final = ".chat"
 _HEADER: Final = 11
 _MOST: Final = 64 << 20
+_PLAIN: Final = (
+    "purpose",
+    "method",
+    "url",
+    "request_headers",
+    "status",
+    "http_version",
+    "response_headers",
+    "session",
+    "connection",
+)
+"""What of a head JSON can write as it is."""
 _END: Final = ("ended_at", "complete", "failure", "done_at")
 """What the end of an exchange changes of what was known when its head came."""
 
@@ -34,6 +47,12 @@ def _frame(kind: bytes, data: bytes) -> bytes:
 
 def _json(document: object) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@lru_cache(maxsize=256)
+def _tls_members(tls: RecordedTls) -> object:
+    """Return a connection as JSON; many chats share one."""
+    return encoded(tls)
 
 
 class Spool:
@@ -64,7 +83,11 @@ class Spool:
 
     def head(self, recorded: RecordedExchange) -> None:
         """Take status and headers; they are written with what comes next, in one go."""
-        self._head = _frame(b"H", _json(exchange_members(recorded)))
+        document = {name: getattr(recorded, name) for name in _PLAIN}
+        for name in ("started_at", "ended_at", "first_byte_at"):
+            document[name] = encoded(getattr(recorded, name))
+        document["tls"] = None if recorded.tls is None else _tls_members(recorded.tls)
+        self._head = _frame(b"H", _json(document))
 
     def part(self, data: bytes) -> None:
         """Write a part of the body."""
@@ -137,6 +160,7 @@ def read(path: Path) -> Spooled | None:
                     complete=False,
                 )
             elif kind == b"H" or "url" in document:
+                document = {"failure": None, "complete": False, **document}
                 known = exchange_of(document, body)
             elif known is not None:
                 failure = document.pop("failure")
