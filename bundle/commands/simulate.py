@@ -37,7 +37,9 @@ def register(app: typer.Typer, program: str) -> None:
     Once everything answers, one JSON object on the standard output says where: base URL, API key,
     CA certificate, vendor endpoints, trust anchors. With --out DIR the files a capture and a
     verification need are written there: ca.pem, trust.json, teebundle.yaml (for --config) and, with
-    --signer, policy.yaml. Ctrl-C or SIGTERM ends it. It listens on 127.0.0.1 alone.
+    --signer, the policies under which an honest capture is VERIFIED: policy.yaml, policy-proxy.yaml
+    (chats through the proxy, without a marker), policy-attestation.yaml (no chat). Ctrl-C or
+    SIGTERM ends it. It listens on 127.0.0.1 alone.
 
     \b
     Examples:

@@ -49,7 +49,7 @@ def test_event_lines_are_json_and_end_with_the_bundle(near: tuple[Place, Simulat
     assert done.returncode == 0
     assert without_peak(done.stderr) == ""
     kinds = [event["event"] for event in events]
-    assert {"stage-began", "stage-ended", "answered", "bytes", "result"} <= set(kinds)
+    assert {"stage-began", "stage-ended", "answered", "result"} <= set(kinds)
     assert events[-1]["event"] == "bundle"
     assert events[-1]["verdict"] == "VERIFIED"
     assert events[-1]["exit"] == 0

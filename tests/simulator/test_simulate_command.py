@@ -126,7 +126,11 @@ def test_written_files_are_what_captures_and_verifications_read(tmp_path: Path) 
         assert config.tsa == (summary["tsa"],)
         assert config.ca_file == folder / "ca.pem"
         assert read_trust_file((folder / "trust.json").read_bytes())
+        for name in ("policy-proxy.yaml", "policy-attestation.yaml"):
+            narrower = load_policy((folder / name).read_bytes(), file=name)
+            assert narrower.mode("marker") == "excluded"
         policy = load_policy((folder / "policy.yaml").read_bytes(), file="policy.yaml")
+        assert policy.mode("marker") == "required"
         assert policy.profile == PROFILES[provider]
         assert (folder / "ca.pem").read_text() == summary["ca_pem"]
 
