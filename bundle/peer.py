@@ -17,6 +17,7 @@ import ssl
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -30,6 +31,8 @@ LONGEST_CHAIN: Final = 8
 LARGEST_CERTIFICATE: Final = 16 << 10
 _TUNNEL_HEAD: Final = 16 << 10
 _ENCODING_DER: Final = 2  # _ssl.ENCODING_DER
+_ONE_HANDSHAKE: Final = ssl.OP_NO_RENEGOTIATION
+"""A second handshake (TLS 1.2) could bring another certificate than the one that is recorded."""
 
 Wait = Callable[[float], float]
 """Seconds a step may still take: at most those given. Raises `Broken` when time is up."""
@@ -50,6 +53,9 @@ class Broken(Exception):  # noqa: N818  (not an error of ours: what ends an exch
 def peer_chain(ssl_object: Any) -> tuple[bytes, ...]:  # noqa: ANN401  (three unrelated classes)
     """Return the DER certificates as sent, leaf first; at most eight, empty where there are none.
 
+    It ends before the first one that is larger than a bundle may hold: without a gap in it, the
+    first is the leaf whatever was left out.
+
     ``ssl_object``: an ``ssl.SSLSocket``, an ``ssl.SSLObject``, or the object inside either.
     """
     for holder in (ssl_object, getattr(ssl_object, "_sslobj", None)):
@@ -64,8 +70,7 @@ def peer_chain(ssl_object: Any) -> tuple[bytes, ...]:  # noqa: ANN401  (three un
     else:
         leaf = ssl_object.getpeercert(True)
         found = [leaf] if leaf else []
-    kept = found[:LONGEST_CHAIN]
-    return tuple(one for one in kept if len(one) <= LARGEST_CERTIFICATE)
+    return tuple(takewhile(lambda one: len(one) <= LARGEST_CERTIFICATE, found[:LONGEST_CHAIN]))
 
 
 def spki_of(certificate: bytes) -> bytes | None:
@@ -84,13 +89,14 @@ def spki_of(certificate: bytes) -> bytes | None:
 def observed_tls(ssl_object: Any, *, webpki: bool) -> RecordedTls:  # noqa: ANN401
     """Return what is kept of a TLS connection. ``webpki``: ordinary validation has succeeded."""
     chain = peer_chain(ssl_object)
+    leaf = ssl_object.getpeercert(True)
     cipher = ssl_object.cipher()
     return RecordedTls(
         version=ssl_object.version() or "unknown",
         cipher=cipher[0] if cipher else "unknown",
         alpn=ssl_object.selected_alpn_protocol(),
         chain=chain,
-        spki=spki_of(chain[0]) if chain else None,
+        spki=spki_of(leaf) if leaf else None,
         webpki=webpki,
     )
 
@@ -102,9 +108,9 @@ class Trust:
     """Which servers are believed to be who they are.
 
     ``ca_file``: PEM certificates trusted beside the shipped public ones. ``unverified_hosts``:
-    names (or ``name:port``) whose key is bound by attestation and who may therefore show any
-    certificate; it is recorded that ordinary validation failed. Raises UsageError for a file of no
-    certificates.
+    names (or ``name:port``, ``[address]:port``) whose key is bound by attestation and who may
+    therefore show any certificate; it is recorded that ordinary validation failed. Raises
+    UsageError for a file of no certificates.
     """
 
     def __init__(self, *, ca_file: Path | None, unverified_hosts: frozenset[str]) -> None:
@@ -117,6 +123,7 @@ class Trust:
 
         context = ssl.create_default_context(cafile=certifi.where())
         context.set_alpn_protocols(list(ALPN))
+        context.options |= _ONE_HANDSHAKE
         if self._ca_file is not None:
             try:
                 context.load_verify_locations(cafile=self._ca_file)
@@ -142,11 +149,14 @@ class Trust:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         context.set_alpn_protocols(list(ALPN))
+        context.options |= _ONE_HANDSHAKE
         return context
 
     def excuses(self, host: str, port: int) -> bool:
         """Whether this host may show a certificate that does not validate."""
-        return not self._unverified.isdisjoint({host.lower(), f"{host.lower()}:{port}"})
+        lower = host.lower()
+        written = f"[{lower}]" if ":" in lower else lower
+        return not self._unverified.isdisjoint({lower, written, f"{written}:{port}"})
 
 
 # --- how to get there -------------------------------------------------------------------------

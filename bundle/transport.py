@@ -68,7 +68,13 @@ IN_MEMORY: Final = (16 << 20) - 32
 """Bytes of a body held where a sink keeps them too: an inline blob less its salt."""
 MOST_PAIRS: Final = 512
 LARGEST_VALUE: Final = 64 << 10
-_READ: Final = 64 << 10
+HIGHEST_STATUS: Final = 599
+"""RFC 9110 15; a bundle holds no higher one."""
+_READ: Final = 16 << 10
+"""Bytes of one read: as many as a TLS record holds."""
+_LONGEST_LINE: Final = 8 << 10
+"""Bytes of chunk extensions or trailers that may wait for their end. The parser's expressions take
+quadratic time for some lines that do not match, so this and one read bound what a line costs."""
 _SEND: Final = 64 << 10
 _KEPT_S: Final = 60.0
 _SHORTEST_SECRET: Final = 8
@@ -76,6 +82,11 @@ _OURS: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "accept-encoding", "connection", "te"}
 )
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
+_HEAD_END_REACH: Final = 2
+_NO_HEADER: Final = re.compile(rb"[\x00\v\f]|\r(?!\n)")
+"""What no header block holds (RFC 9112 2.2, 5). Found here, because the parser's own search takes
+quadratic time for it."""
+_AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]+)?")
 _DONE: Final = re.compile(rb"\ndata: ?\[DONE\]\r?\n")
 _DONE_LAST: Final = re.compile(rb"\ndata: ?\[DONE\]\r?\Z")
 _DONE_REACH: Final = 16
@@ -124,9 +135,12 @@ def utc_now() -> datetime:
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
-def demand_secure(url: str) -> None:
-    """Refuse a URL that is not HTTPS, but for loopback addresses. Raises UsageError."""
-    parts = urlsplit(url)
+def demand_secure(url: str, forms: tuple[bytes, ...] = ()) -> None:
+    """Refuse a URL that is not HTTPS, but for loopback addresses. Raises UsageError.
+
+    ``forms``: byte strings of credentials, which its message does not repeat.
+    """
+    parts = _taken_apart(url)
     if parts.scheme == "https" and parts.hostname:
         return
     host = parts.hostname or ""
@@ -137,8 +151,22 @@ def demand_secure(url: str) -> None:
         except ValueError:
             loopback = False
     if parts.scheme != "http" or not loopback:
-        message = f"{redacted_url(url)}: only https:// is spoken (http:// to this machine alone)"
+        message = (
+            f"{redacted_url(url, forms)}: only https:// is spoken (http:// to this machine alone)"
+        )
         raise UsageError(message)
+
+
+def _taken_apart(url: str) -> SplitResult:
+    """Return the parts of a URL. Raises UsageError, which names nothing of what cannot be read."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        pass  # its message repeats the address, a password in it included
+    message = (
+        "an address cannot be read: check its brackets, and write a host name in its ASCII form"
+    )
+    raise UsageError(message)
 
 
 # --- what is asked ----------------------------------------------------------------------------
@@ -155,27 +183,27 @@ class _Place:
     target: str
 
     @classmethod
-    def of(cls, url: str) -> _Place:
+    def of(cls, url: str, forms: tuple[bytes, ...]) -> _Place:
         """Take a URL apart. Raises UsageError, printing no secret part of it."""
-        demand_secure(url)
-        parts: SplitResult = urlsplit(url)
+        demand_secure(url, forms)
+        parts = _taken_apart(url)
         try:
             port = parts.port
         except ValueError:
-            port = -1
+            port = 0
         if "@" in parts.netloc:
             message = (
-                f"{redacted_url(url)}: a user name or password in an address is not supported; "
-                "give an API key by the name of its environment variable"
+                f"{redacted_url(url, forms)}: a user name or password in an address is not "
+                "supported; give an API key by the name of its environment variable"
             )
             raise UsageError(message)
         plain = url.isascii() and all(0x21 <= ord(character) <= 0x7E for character in url)
         host = parts.hostname or ""
         labels = all(0 < len(label) < 64 for label in host.removesuffix(".").split("."))
-        if not plain or not labels or port == -1:
+        if not plain or not labels or not _AUTHORITY.fullmatch(parts.netloc) or port == 0:
             message = (
-                f"{redacted_url(url)!a}: is no address that can be asked; write other characters "
-                "percent-encoded, and a host name in its ASCII form"
+                f"{redacted_url(url, forms)!a}: is no address that can be asked; write other "
+                "characters percent-encoded, and a host name in its ASCII form"
             )
             raise UsageError(message)
         secure = parts.scheme == "https"
@@ -213,9 +241,14 @@ def _storable(pairs: Sequence[tuple[str, str]], most: int) -> int:
     return len(pairs)
 
 
-def secrets_sent(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """Return what the secret headers of a request carry: ``abc`` of ``Bearer abc``."""
-    values = (value.rpartition(" ")[2] for name, value in pairs if secret_name(name))
+def secrets_sent(
+    pairs: Sequence[tuple[str, str]], extra: frozenset[str] = frozenset()
+) -> tuple[str, ...]:
+    """Return what the secret headers of a request carry: ``abc`` of ``Bearer abc``.
+
+    ``extra``: names of further such headers, lower case.
+    """
+    values = (value.rpartition(" ")[2] for name, value in pairs if secret_name(name, extra))
     return tuple(value for value in values if len(value) >= _SHORTEST_SECRET)
 
 
@@ -241,7 +274,7 @@ class Body:
     watch: Watch | None = None
     total: int = 0
     done_at: datetime | None = None
-    _kept: list[bytes] = field(default_factory=list)
+    _kept: bytearray = field(default_factory=bytearray, repr=False)
     _size: int = 0
     _held: bool = True
     _tail: bytes = b"\n"
@@ -286,11 +319,11 @@ class Body:
                 self._kept.clear()
                 self._held = False
         if self._held:
-            self._kept.append(part)
+            self._kept += part  # not a list: a part may be a single byte
 
     def taken(self) -> bytes | None:
         """Return the body where all of it is in memory and it is not empty."""
-        return b"".join(self._kept) or None
+        return bytes(self._kept) or None
 
     @property
     def held(self) -> bool:
@@ -339,7 +372,8 @@ class _Exchange:
     limits: Bounds
     deadline: _Deadline
     clock: Clock
-    forms: tuple[bytes, ...]
+    forms: tuple[bytes, ...] = field(repr=False)
+    secret_headers: frozenset[str]
     body: Body
     started_sink: bool = False
     first: datetime | None = None
@@ -352,6 +386,15 @@ class _Exchange:
     ended_stream: bool = False
     ragged: bool = False
 
+    @property
+    def framed_twice(self) -> bool:
+        """Whether the answer states its length in two ways: who knows what follows it.
+
+        Source: RFC 9112 6.3 rule 3.
+        """
+        names = {name.lower() for name, _ in self.received or ()}
+        return {"content-length", "transfer-encoding"} <= names
+
     def recorded(self, failure: Failure | None = None) -> RecordedExchange:
         """Return the exchange as it stands, without its body."""
         latest = max(filter(None, (self.clock(), self.begun.started_at, self.first)))
@@ -361,12 +404,12 @@ class _Exchange:
             ended_at=latest,
             request_headers=None
             if self.sent is None
-            else redacted_headers(self.sent, forms=self.forms),
+            else redacted_headers(self.sent, self.secret_headers, self.forms),
             status=self.status,
             http_version=self.http_version,
             response_headers=None
             if self.received is None
-            else redacted_headers(self.received, forms=self.forms),
+            else redacted_headers(self.received, self.secret_headers, self.forms),
             complete=False,
             connection=None if self.line is None else self.line.label,
             tls=None if self.line is None else self.line.tls,
@@ -450,9 +493,10 @@ class Transport:
         had come. Raises UsageError for an address or header that cannot be sent and for a body that
         holds a configured credential (unless allowed), OSError of the sink.
         """
-        place = _Place.of(url)
+        place = _Place.of(url, forms_of(self._secrets))
         pairs = self._request_pairs(place, body, headers, credential)
-        forms = forms_of(tuple(dict.fromkeys((*self._secrets, *secrets_sent(pairs)))))
+        hidden = frozenset(() if credential is None else (credential.header.lower(),))
+        forms = forms_of(tuple(dict.fromkeys((*self._secrets, *secrets_sent(pairs, hidden)))))
         where = redacted_url(url, forms)
         if not allow_secret_in_body and any(form in (body or b"") for form in forms):
             message = (
@@ -477,6 +521,7 @@ class Transport:
             deadline=_Deadline(limits.total_s, self._monotonic),
             clock=self._clock,
             forms=forms,
+            secret_headers=hidden,
             body=Body(limits.body, Withholding(forms), self._clock, sink=sink, watch=watch),
         )
         failure: Failure | None = None
@@ -494,7 +539,8 @@ class Transport:
                 under.line.socket.close()
             raise
         if under.line is not None:
-            self._release(place, under.line, reusable=failure is None and not under.unsent)
+            clear = failure is None and not under.unsent and not under.framed_twice
+            self._release(place, under.line, reusable=clear)
         stored = sink.finish() if sink is not None and under.started_sink else None
         recorded = replace(
             under.recorded(failure), complete=failure is None, done_at=under.body.done_at
@@ -688,11 +734,13 @@ class Transport:
         head = bytearray()
         before = 0  # bytes of earlier, informational blocks
         limit = under.limits.headers
+        seen = 0  # where the search for the end goes on
         while True:
-            end = _HEAD_END.search(head)
+            if not _may_be_http(head):
+                raise Broken("not-http", "what came is not HTTP")
+            end = _HEAD_END.search(head, seen)
             if end is None:
-                if not _may_be_http(head):
-                    raise Broken("not-http", "what came is not HTTP")
+                seen = max(0, len(head) - _HEAD_END_REACH)
                 if before + len(head) > limit:
                     self._too_many(under, head)
                 data = self._read(under, line)
@@ -705,6 +753,9 @@ class Transport:
             block = bytes(head[: end.end()])
             del head[: end.end()]
             before += len(block)
+            seen = 0
+            if _NO_HEADER.search(block):
+                raise Broken("not-http", "the answer's header block is not HTTP")
             pairs = _pairs(block)
             line.parser.receive_data(block)
             try:
@@ -714,7 +765,7 @@ class Transport:
             if isinstance(event, h11.InformationalResponse):
                 under.first = under.first if head else None
                 continue
-            if not isinstance(event, h11.Response):
+            if not isinstance(event, h11.Response) or event.status_code > HIGHEST_STATUS:
                 raise Broken("not-http", "what came is not an answer of HTTP")
             if _storable(pairs, limit) < len(pairs):
                 self._too_many(under, block)
@@ -747,7 +798,7 @@ _AGAIN: Final = frozenset({"unreachable", "timeout", "idle", "cut"})
 
 def _parser() -> h11.Connection:
     # header blocks are limited in `_head`, so this only has to hold one read of chunk framing
-    return h11.Connection(h11.CLIENT, max_incomplete_event_size=2 * _READ)
+    return h11.Connection(h11.CLIENT, max_incomplete_event_size=_LONGEST_LINE)
 
 
 def _framed(method: str, target: str, pairs: Sequence[tuple[str, str]]) -> h11.Request:

@@ -8,11 +8,12 @@ import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
+import h11
 import pytest
 
 from bundle.bounds import Bounds
-from bundle.recording import RecordedExchange
-from bundle.transport import Transport, TransportError
+from bundle.recording import RecordedExchange, Withholding
+from bundle.transport import Body, Transport, TransportError, utc_now
 from tests.bundle.raw_server import (
     Line,
     RawServer,
@@ -488,6 +489,11 @@ def test_failure_endless_informational_answers_are_stopped() -> None:
         (b"\x16\x03\x01", "wait"),
         (b"HTTP/2 200 OK\r\n\r\n", "wait"),
         (b"<html>nothing</html>", "close"),
+        (b"HTTP/0.9 200 OK\r\n\r\n", "wait"),
+        (b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n", "wait"),
+        (b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "wait"),
+        (b"HTTP/1.1 600 OK\r\nContent-Length: 0\r\n\r\n", "wait"),
+        (b"HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n", "wait"),
         (b"HTTP/1.1 abc\r\n\r\n", "wait"),
         (b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "wait"),
         (b"HTTP/1.1 200 OK\r\nX\x00Y: 1\r\n\r\n", "wait"),
@@ -501,6 +507,36 @@ def test_failure_endless_informational_answers_are_stopped() -> None:
 )
 def test_failure_what_is_not_http_is_told_at_once(answer: bytes, end: str) -> None:
     assert failed(served(after_request(answer, end=end)))[0] == "not-http"
+
+
+@pytest.mark.parametrize("odd", [b"\x00", b"\v", b"\f", b"\r"])
+def test_failure_bytes_of_no_header_never_reach_the_parser(
+    odd: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its expressions take minutes for 200 KiB of spaces before such a byte."""
+    monkeypatch.setattr(h11.Connection, "receive_data", lambda *_: pytest.fail("was parsed"))
+    block = b"HTTP/1.1 200 OK\r\nA: " + b" " * (200 << 10) + odd + b"x\r\n\r\n"
+    assert failed(served(after_request(block, end="wait")))[0] == "not-http"
+
+
+@pytest.mark.parametrize("start", [b"1;", b"0\r\nA:"], ids=["extension", "trailer"])
+def test_failure_line_of_chunk_framing_is_short(start: bytes) -> None:
+    """The same for what stands between chunks, where the parser is the first to look."""
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + start + b" " * (30 << 10)
+    assert failed(served(after_request(answer, end="wait")))[0] == "not-http"
+
+
+def test_body_of_single_bytes_takes_no_more_memory_than_it_has_bytes() -> None:
+    body = Body(1 << 20, Withholding(()), utc_now)
+    tracemalloc.start()
+    try:
+        for number in range(1 << 17):
+            body.add(b"%c%c" % (number & 255, number >> 8 & 255))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(body.taken() or b"") == 1 << 18
+    assert peak < 1 << 20
 
 
 # --- the old face -----------------------------------------------------------------------------

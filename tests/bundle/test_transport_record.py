@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import ssl
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -127,6 +128,11 @@ def test_record_body_without_a_type_is_called_json_and_none_has_no_length() -> N
         ("http://api.example/", (), "only https"),
         ("https://me:hunter2@127.0.0.1/", (), "user name"),
         ("https://127.0.0.1:99999/", (), "no address"),
+        ("https://127.0.0.1:0/", (), "no address"),
+        ("https://127.0.0.1:/", (), "no address"),
+        ("https://[::1]x/", (), "no address"),
+        ("https://127.0.0.1\\.example/", (), "no address"),
+        ("https://api%2eexample/", (), "no address"),
         ("https://127.0.0.1/a b", (), "no address"),
         ("https://.example/", (), "no address"),
         (f"https://{'a' * 64}.example/", (), "no address"),
@@ -321,6 +327,8 @@ def test_record_labels_begin_as_told() -> None:
         length(b"1", "Connection: close"),
         b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n1",
         length(b"1") + b"unasked",
+        chunked([b"1"], "Content-Length: 6"),
+        b"HTTP/1.1 204 No Content\r\n\r\nunasked",
     ],
 )
 def test_record_connection_that_cannot_go_on_is_not_used_again(answer: bytes) -> None:
@@ -419,6 +427,61 @@ def test_record_chain_beyond_what_a_bundle_holds_is_cut() -> None:
             return [bytes([number]) for number in range(10)]
 
     assert bundle.peer.peer_chain(Many()) == tuple(bytes([number]) for number in range(8))
+
+
+def test_record_key_is_the_leafs_even_where_the_leaf_is_too_large_to_keep() -> None:
+    leaf, other = (ssl.DER_cert_to_PEM_cert(one) for one in authority().context().chain)  # type: ignore[attr-defined]
+    large = b"\x30\x83\x00\x80\x00" + bytes(0x8000)
+
+    class Shown:
+        chain: tuple[bytes, ...] = ()
+
+        def get_unverified_chain(self) -> tuple[bytes, ...]:
+            return self.chain
+
+        def getpeercert(self, binary: bool) -> bytes | None:
+            return self.chain[0] if binary else None
+
+        def cipher(self) -> None:
+            return None
+
+        def version(self) -> str:
+            return "TLSv1.3"
+
+        def selected_alpn_protocol(self) -> None:
+            return None
+
+    small, middle = (ssl.PEM_cert_to_DER_cert(one) for one in (leaf, other))
+    shown = Shown()
+    shown.chain = (large, middle)
+    seen = bundle.peer.observed_tls(shown, webpki=False)
+    assert (seen.chain, seen.spki) == ((), None)  # never the key of another certificate
+    shown.chain = (small, large, middle)
+    seen = bundle.peer.observed_tls(shown, webpki=False)
+    assert (seen.chain, seen.spki) == ((small,), bundle.peer.spki_of(small))
+
+
+def test_record_no_second_handshake_can_change_the_certificate() -> None:
+    trust = bundle.peer.Trust(ca_file=None, unverified_hosts=frozenset())
+    for context in (trust.ordinary, trust.none):
+        assert ssl.OP_NO_RENEGOTIATION in context.options
+
+
+@pytest.mark.parametrize(
+    ("named", "host", "excused"),
+    [
+        ("[::1]:8443", "::1", True),
+        ("[::1]", "::1", True),
+        ("::1", "::1", True),
+        ("API.example", "api.example", True),
+        ("[::1]:8444", "::1", False),
+        ("api.example.", "api.example", False),
+        ("example", "api.example", False),
+    ],
+)
+def test_unverified_hosts_are_named_exactly(named: str, host: str, excused: bool) -> None:
+    trust = bundle.peer.Trust(ca_file=None, unverified_hosts=frozenset({named}))
+    assert trust.excuses(host, 8443) is excused
 
 
 @pytest.mark.parametrize("data", [b"", b"\x30\x00", b"\x30\x02\x30\x00", b"no certificate"])
