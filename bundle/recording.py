@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
 Header = tuple[str, str | None]
 """Name in the case received, and the value; None where the value is a secret."""
@@ -85,13 +85,19 @@ def redacted_url(url: str, forms: tuple[bytes, ...] = ()) -> str:
     """Return the URL without user info and fragment, secret query values replaced.
 
     Values are replaced textually, so every other byte of the URL stays as it was sent. ``forms``:
-    byte strings of credentials, replaced wherever they stand.
+    byte strings of credentials, replaced wherever they stand. Of what is no URL at all, nothing is
+    returned but a word that says so.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(no address)"
     fields = []
     for field in parts.query.split("&") if parts.query else []:
         name, separator, _value = field.partition("=")
-        hide = bool(separator) and name.lower() in SECRET_PARAMETERS
+        plain = unquote_plus(name).lower()
+        secret = plain in SECRET_PARAMETERS or any(part in plain for part in SECRET_PARTS)
+        hide = bool(separator) and secret
         fields.append(f"{name}={REDACTED}" if hide else field)
     host = parts.netloc.rpartition("@")[2]
     made = urlunsplit((parts.scheme, host, parts.path, "&".join(fields), ""))

@@ -9,6 +9,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
@@ -44,11 +45,20 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 def credential_forms(secret: str) -> tuple[bytes, ...]:
     """Return the byte strings by which a credential would be recognised.
 
-    Plain, percent-encoded, hex in both cases, and base64 at each of its three alignments with the
-    characters that depend on neighbours cut off.
+    Plain in any case, percent-encoded, hex in both cases, as JSON writers escape it, and base64 at
+    each of its three alignments with the characters that depend on neighbours cut off.
     """
     raw = secret.encode()
-    forms = {raw, quote(secret, safe="").encode(), raw.hex().encode(), raw.hex().upper().encode()}
+    forms = {raw, raw.lower(), raw.upper(), raw.hex().encode(), raw.hex().upper().encode()}
+    for safe in ("", "/"):
+        percent = quote(secret, safe=safe)
+        lower = re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), percent)
+        forms |= {percent.encode(), lower.encode()}
+    escaped = json.dumps(secret)[1:-1]
+    forms |= {escaped.encode(), escaped.replace("/", "\\/").encode()}
+    for case in ("\\u%04x", "\\u%04X"):  # as Go and .NET do
+        codes = {ord(one): case % ord(one) for one in "\"&'+<>`"}
+        forms.add(secret.translate(codes).encode())
     for shift in range(3):
         text = base64.b64encode(bytes(shift) + raw)
         inner = text[(0, 2, 3)[shift] : len(text) - (4 if (shift + len(raw)) % 3 else 0)]

@@ -26,3 +26,13 @@ def test_recording_url_loses_user_fragment_and_secret_values_only() -> None:
     assert redacted_url(url) == (
         "https://api.example/v1/a?model=TEE/x%2Fy&nonce=00&token={redacted}&sig={redacted}&empty"
     )
+
+
+@pytest.mark.parametrize("name", ["auth_token", "client_secret", "api%5Fkey", "API_KEY", "Token"])
+def test_url_query_values_are_secret_by_name_however_it_is_written(name: str) -> None:
+    shown = redacted_url(f"https://h/p?a=1&{name}=s3cret&b=2")
+    assert shown == f"https://h/p?a=1&{name}={{redacted}}&b=2"
+
+
+def test_url_that_is_none_is_not_repeated() -> None:
+    assert redacted_url("https://[me:s3cret@h/") == "(no address)"

@@ -21,6 +21,11 @@ FORMS = {
     "percent": b"sk-nano-%2B%2F0123456789%3Fabcdef",
     "hex": KEY.encode().hex().encode(),
     "HEX": KEY.encode().hex().upper().encode(),
+    "lower percent": b"sk-nano-%2b%2f0123456789%3fabcdef",
+    "percent of a path": b"sk-nano-%2B/0123456789%3Fabcdef",
+    "upper case": KEY.upper().encode(),
+    "JSON": b"sk-nano-+\\/0123456789?abcdef",
+    "JSON of .NET": b"sk-nano-\\u002B/0123456789?abcdef",
 }
 QUICK = Bounds(connect_s=5.0, idle_s=5.0, total_s=10.0)
 BEARER = Credential("Authorization", f"Bearer {KEY}")
@@ -75,6 +80,60 @@ def test_secret_in_an_answers_header_is_redacted_whatever_its_name(form: bytes) 
     )
     assert recorded.complete
     clean(recorded)
+
+
+def test_credential_in_a_header_of_any_name_is_a_secret() -> None:
+    odd = Credential("X-Auth", KEY)
+    with serving(length(b"you: " + KEY.encode(), "x-auth: again")) as server:
+        with Transport(bounds=QUICK) as transport:
+            recorded = transport.record("GET", server.url(), purpose="other", credential=odd)
+    assert f"X-Auth: {KEY}".encode() in server.requests[0]
+    assert ("X-Auth", None) in (recorded.request_headers or ())
+    assert ("x-auth", None) in (recorded.response_headers or ())
+    assert recorded.failure is not None
+    assert (recorded.failure.trouble, recorded.response_body) == ("secret-in-body", b"you: ")
+    clean(recorded)
+
+
+def test_secret_too_short_to_look_for_is_still_no_part_of_the_record() -> None:
+    with serving(length(b"12")) as server, Transport(bounds=QUICK) as transport:
+        recorded = transport.record(
+            "GET", server.url(), purpose="other", credential=Credential("X-Auth", "12")
+        )
+    assert ("X-Auth", None) in (recorded.request_headers or ())
+    assert recorded.complete
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://u:hunter2@ex\u2100mple.com/",
+        "https://[u:hunter2@h/",
+        "http://[::1?token=hunter2",
+        "https://[::1/hunter2",
+    ],
+)
+def test_secret_in_an_address_that_cannot_be_read_is_not_printed(url: str) -> None:
+    with Transport() as transport, pytest.raises(UsageError, match="cannot be read") as caught:
+        transport.record("GET", url, purpose="other")
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    assert "hunter2" not in redacted_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://h.example/{KEY}",
+        f"https://h.example:0/{KEY}",
+        f"https://me@h.example/{KEY}",
+        f"https://me:{KEY}@h.example/",  # the slash in it ends the authority
+    ],
+)
+def test_configured_secret_in_an_address_that_is_refused_is_not_printed(url: str) -> None:
+    with Transport(secrets=(KEY,)) as transport, pytest.raises(UsageError) as caught:
+        transport.record("GET", url, purpose="other")
+    assert KEY not in str(caught.value)
 
 
 def test_secret_as_a_headers_name_is_replaced() -> None:
