@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from bundle.collateral import Endpoints
 from bundle.config import EMPTY, read_config
@@ -38,6 +39,7 @@ KEY_VARIABLES: Final[Mapping[str, str]] = {
 NRAS_VARIABLE: Final = "NVIDIA_API_KEY"
 MOST_RESPONSE_MIB: Final = 4096
 """Hard limit of an external blob (bundle-format.md 4)."""
+LONGEST_TIMEOUT_S: Final = 86_400
 SHORTEST_SECRET: Final = 8
 """A credential below this length would be found in bodies by chance; it is refused as unset."""
 
@@ -149,21 +151,24 @@ def _options(given: Sequence[str]) -> dict[str, str]:
 
 
 def _base_url(url: str | None) -> str | None:
+    from bundle.recording import redacted_url  # noqa: PLC0415  (help does not need it)
     from bundle.transport import demand_secure  # noqa: PLC0415  (imports the HTTP client)
 
     if url is None:
         return None
     demand_secure(url)
-    if "?" in url or "#" in url:
-        raise UsageError(f"{url}: a base URL ends with its path: no query, no fragment")
+    if "?" in url or "#" in url or "@" in urlsplit(url).netloc:
+        shown = redacted_url(url)
+        message = f"{shown}: a base URL ends with its path: no user name, no query, no fragment"
+        raise UsageError(message)
     return url.rstrip("/")
 
 
 def settle(given: Given, environment: Mapping[str, str] | None = None) -> Settings:
     """Return what holds, the command line over the file over the defaults. Raises UsageError.
 
-    The variable with the API key is a default one only where the base URL is the provider's own: to
-    another address no key is sent unless its variable is named.
+    The variable with a key is a default one only where the address is the provider's (or NVIDIA's)
+    own: to another address no key is sent unless its variable is named.
     """
     from bundle.keys import passphrase_in  # noqa: PLC0415  (help does not need it)
 
@@ -180,12 +185,13 @@ def settle(given: Given, environment: Mapping[str, str] | None = None) -> Settin
         api_key = secret_of(named, KEY_VARIABLES.get(provider, "TEEBUNDLE_API_KEY"), held)
     nras = given.nras if given.nras is not None else bool(said.nras)
     nras_named = given.nras_key_env or said.nras_key_env
+    nras_own = "nvidia_nras" not in (said.endpoints or {})
     most = given.max_response or said.max_response
     if most is not None and not 0 < most <= MOST_RESPONSE_MIB:
         raise UsageError(f"--max-response is 1 to {MOST_RESPONSE_MIB} MiB, not {most}")
     timeout = given.timeout if given.timeout is not None else said.timeout
-    if timeout is not None and timeout <= 0:
-        raise UsageError(f"--timeout is a number of seconds above 0, not {timeout:g}")
+    if timeout is not None and not 0 < timeout <= LONGEST_TIMEOUT_S:  # refuses NaN, too
+        raise UsageError(f"--timeout is a number of seconds above 0, at most {LONGEST_TIMEOUT_S}")
     keys = given.key or (() if said.key is None else (said.key,))
     settings = Settings(
         provider=provider,
@@ -196,7 +202,9 @@ def settle(given: Given, environment: Mapping[str, str] | None = None) -> Settin
         named_key_env=named,
         nras_key_env=nras_named,
         passphrase_env=given.passphrase_env or said.passphrase_env,
-        nras_key=secret_of(nras_named, NRAS_VARIABLE, held) if nras else None,
+        nras_key=secret_of(nras_named, NRAS_VARIABLE, held)
+        if nras and (nras_named is not None or nras_own)
+        else None,
         keys=keys,
         passphrase=passphrase_in(given.passphrase_env or said.passphrase_env, held),
         ca_file=given.ca_file or said.ca_file,

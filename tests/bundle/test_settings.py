@@ -86,6 +86,17 @@ def test_the_key_of_a_provider_is_sent_to_its_own_address_only() -> None:
     assert named.api_key == "another-secret-1"
 
 
+def test_the_key_of_the_attestation_service_is_sent_to_its_own_address_only(tmp_path: Path) -> None:
+    held = {"NVIDIA_API_KEY": KEY, "OTHER": "another-secret-1"}
+    elsewhere = 'provider: nanogpt\nendpoints:\n  nvidia_nras: "https://nras.example"\n'
+    place = written(tmp_path, elsewhere)
+    assert settle(Given(provider="nanogpt", nras=True), held).nras_key == KEY
+    assert settle(Given(provider="nanogpt"), held).nras_key is None
+    assert settle(Given(config=place, nras=True), held).nras_key is None
+    named = settle(Given(config=place, nras=True, nras_key_env="OTHER"), held)
+    assert named.nras_key == "another-secret-1"
+
+
 def test_no_credential_is_ever_shown() -> None:
     held = {"NANOGPT_API_KEY": KEY, "NVIDIA_API_KEY": "nv-secret-key", "P": "pass phrase"}
     given = Given(provider="nanogpt", nras=True, passphrase_env="P", proxy="http://u:pw@127.0.0.1")
@@ -105,7 +116,14 @@ def test_no_credential_is_ever_shown() -> None:
         (Given(provider="nanogpt", base_url="http://provider.example"), "only https"),
         (Given(provider="nanogpt", base_url="https://p.example/?a=b"), "no query"),
         (Given(provider="nanogpt", max_response=5000), "--max-response"),
+        (Given(provider="nanogpt", base_url="https://p.example/#x"), "no query"),
+        (Given(provider="nanogpt", base_url="https://me:abcdefgh@p.example"), "no user name"),
+        (Given(provider="nanogpt", base_url="https://p.example/?api_key=abcdefgh"), "no query"),
+        (Given(provider="nanogpt", base_url="https://[abcdefgh@p.example"), "cannot be read"),
         (Given(provider="nanogpt", timeout=-1.0), "--timeout"),
+        (Given(provider="nanogpt", timeout=float("nan")), "--timeout"),
+        (Given(provider="nanogpt", timeout=float("inf")), "--timeout"),
+        (Given(provider="nanogpt", timeout=86401.0), "--timeout"),
         (Given(provider="nanogpt", options=("x",)), "NAME=VALUE"),
         (Given(provider="nanogpt", passphrase_env="UNSET"), "no passphrase"),
     ],
