@@ -50,7 +50,7 @@ from bundle.recording import (
     redacted_headers,
     redacted_url,
 )
-from bundle.transport import Body, Clock, forms_of, secrets_sent, utc_now
+from bundle.transport import HIGHEST_STATUS, Body, Clock, forms_of, secrets_sent, utc_now
 
 OnExchange = Callable[[RecordedExchange], None]
 PurposeOf = Callable[[str, str], str]
@@ -58,6 +58,8 @@ PurposeOf = Callable[[str, str], str]
 _CHATS: Final = ("/completions", "/responses", "/messages")
 REST_S: Final = 1.0
 """Seconds spent on the few bytes after the line that ends a stream."""
+MOST_SENT: Final = 32
+"""Credentials of earlier requests that are remembered: some change with every request."""
 _CLOSED: Final = Failure(
     trouble="interrupted", what="the application closed the answer before its end"
 )
@@ -95,6 +97,7 @@ class _Recorder:
         self.clock = clock
         self._labels = labels
         self._lock = threading.Lock()
+        self._sent: dict[str, None] = {}
         self._known: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._count = 0
         self._under_way: set[_Tape] = set()
@@ -108,6 +111,19 @@ class _Recorder:
         with self._lock:
             self._under_way.add(tape)
         return tape
+
+    def secrets_after(self, sent: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the configured credentials and those that secret headers have carried lately.
+
+        An answer may send the application somewhere else with the credential in the address.
+        """
+        with self._lock:
+            for secret in sent:
+                self._sent.pop(secret, None)
+                self._sent[secret] = None
+            while len(self._sent) > MOST_SENT:
+                del self._sent[next(iter(self._sent))]
+            return tuple(dict.fromkeys((*self.secrets, *self._sent)))
 
     def label(self, stream: object) -> str | None:
         """Return the name of a connection, the same for the same one."""
@@ -150,7 +166,7 @@ class _Tape:
         self.finished = False
         self.rest_s = recorder.rest_s
         pairs = _pairs(request.headers)
-        self._forms = forms_of(tuple(dict.fromkeys((*recorder.secrets, *secrets_sent(pairs)))))
+        self._forms = forms_of(recorder.secrets_after(secrets_sent(pairs)))
         self._started = recorder.clock()
         self._body = Body(recorder.limit, Withholding(self._forms), recorder.clock)
 
@@ -238,6 +254,9 @@ class _Tape:
         )
         if response is None:
             return recorded
+        if not 100 <= response.status_code <= HIGHEST_STATUS:
+            odd = Failure(trouble="not-http", what="the answer's status is none of HTTP")
+            return replace(recorded, complete=False, failure=failure or odd)
         return replace(
             recorded,
             status=response.status_code,

@@ -15,6 +15,7 @@ import pytest
 
 import bundle
 from bundle import AsyncRecordingTransport, RecordingTransport
+from bundle.inprocess import MOST_SENT
 from bundle.recording import RecordedExchange
 from tests.bundle.raw_server import (
     Line,
@@ -181,6 +182,41 @@ def test_inprocess_stream_goes_through_at_once(both: Both) -> None:
             asyncio.run(run())
     assert kept.one.response_body == b"".join(parts)
     assert kept.one.complete
+
+
+def test_inprocess_credential_is_known_where_an_answer_sends_the_application() -> None:
+    """Another origin is asked without the header, but may have the credential in its address."""
+    kept = Kept()
+    with serving(length(b"you: " + KEY.encode())) as other:
+        away = f"Location: {other.url(f'/x?k={KEY}', host='localhost')}"
+        with serving(length(b"", away, status="302 Found")) as server:
+            with client(kept) as made:
+                headers = {"Authorization": f"Bearer {KEY}"}
+                made.get(server.url(), headers=headers, follow_redirects=True)
+    assert b"authorization" not in other.requests[0].lower()
+    assert KEY not in repr(kept)
+    assert kept[1].url.endswith("/x?k={redacted}")
+    assert (kept[1].response_body, kept[1].complete) == (b"you: ", False)
+
+
+def test_inprocess_only_the_last_credentials_are_remembered() -> None:
+    kept = Kept()
+    answers = [length(b"{}")] * (MOST_SENT + 1) + [length(b"key-0001-000 key-0001-001")]
+    with serving(*answers) as server, client(kept) as made:
+        for number in range(MOST_SENT + 1):
+            headers = {"Authorization": f"Bearer key-0001-{number:03}"}
+            made.get(server.url(), headers=headers)
+        made.get(server.url())
+    assert kept[-1].response_body == b"key-0001-000 "
+
+
+def test_inprocess_status_that_no_bundle_holds_is_no_answer(both: Both) -> None:
+    kept = Kept()
+    with serving(length(b"x", status="999 Odd")) as server:
+        assert both.ask(kept, server.url()) == [b"x"]
+    assert (kept.one.status, kept.one.response_body, kept.one.complete) == (None, None, False)
+    assert kept.one.failure is not None
+    assert kept.one.failure.trouble == "not-http"
 
 
 def test_inprocess_early_close_is_incomplete(both: Both) -> None:
