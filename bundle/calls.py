@@ -81,7 +81,7 @@ def retry_after(recorded: RecordedExchange) -> float | None:
             return float(stripped[:9])
         try:
             until = parsedate_to_datetime(stripped)
-        except ValueError:
+        except (ValueError, OverflowError):  # the second: a zone of too many digits
             return None
         if until.tzinfo is None:
             until = until.replace(tzinfo=UTC)
