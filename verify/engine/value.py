@@ -15,6 +15,9 @@ from typing import Any, Final, NoReturn, TypeVar, cast, dataclass_transform, ove
 T = TypeVar("T")
 
 _FIELDS: Final = "__value_fields__"
+_OWN: Final = "__value_own__"
+_NOTHING: Final[tuple[tuple[str, ...], dict[str, object], bool]] = ((), {}, True)
+_CLASS_VARIABLE: Final = ("ClassVar", "typing.ClassVar")
 
 
 class _Missing:
@@ -71,8 +74,25 @@ def _frozen(self: object, name: str, *_value: object) -> NoReturn:
 
 
 def fields_of(kind: type) -> tuple[Field, ...]:
-    """Return the fields of a value class, those of its bases first."""
-    return cast("tuple[Field, ...]", getattr(kind, _FIELDS))
+    """Return the fields of a value class, those of its bases first; worked out when first asked."""
+    found = kind.__dict__.get(_FIELDS)
+    if found is None:
+        found = _read_fields(kind)
+        type.__setattr__(kind, _FIELDS, found)
+    return cast("tuple[Field, ...]", found)
+
+
+def _read_fields(kind: type) -> tuple[Field, ...]:
+    fields: dict[str, Field] = {}
+    for base in reversed(kind.__mro__):
+        names, given, kw_only = base.__dict__.get(_OWN, _NOTHING)
+        for name in names:
+            default = given.get(name, MISSING)
+            own: Field = default if isinstance(default, Field) else field(default=default)
+            own.name = name
+            own.kw_only = kw_only
+            fields[name] = own
+    return tuple(fields.values())
 
 
 def _key(self: object) -> tuple[object, ...]:
@@ -132,7 +152,7 @@ def _constructor(kind: type) -> Callable[..., None]:
     return space["__init__"]
 
 
-_UNCOMPILED: Final = 16
+_UNCOMPILED: Final = 40
 """How many instances of a class are built field by field before its constructor is compiled."""
 
 
@@ -157,26 +177,25 @@ _built: Final[dict[type, int]] = {}
 
 
 def _build(self: object, kind: type, named: dict[str, object]) -> bool:
-    """Set every field from ``named``; False, with nothing done, where the call is not exact.
+    """Set every field from ``named``; False where the call is not exact, and the value is no value.
 
     The compiled constructor then tells what is wrong in the words everybody knows.
     """
     left = len(named)
-    found: list[tuple[str, object]] = []
+    put = object.__setattr__
     for f in fields_of(kind):
-        if f.init and f.name in named:
-            found.append((f.name, named[f.name]))
+        name = f.name
+        if name in named and f.init:
+            put(self, name, named[name])
             left -= 1
         elif f.default_factory is not None:
-            found.append((f.name, f.default_factory()))
+            put(self, name, f.default_factory())
         elif f.default is not MISSING:
-            found.append((f.name, f.default))
+            put(self, name, f.default)
         elif f.init:
             return False
     if left:
         return False
-    for name, given in found:
-        object.__setattr__(self, name, given)
     after = getattr(self, "__post_init__", None)
     if after is not None:
         after()
@@ -196,45 +215,65 @@ class _StandardFields:
         return getattr(shadow, "__dataclass_fields__")  # noqa: B009  (typed as a plain class)
 
 
-def _defined(kind: type, *, kw_only: bool) -> tuple[Field, ...]:
-    """Return the fields of a class being defined: those of its bases, then its own."""
-    found = {f.name: f for base in reversed(kind.__mro__[1:]) for f in getattr(base, _FIELDS, ())}
-    own_annotations = kind.__dict__.get("__annotations__", {})  # noqa: RUF063  (inspect is slow to import)
-    for name, annotation in own_annotations.items():
-        if str(annotation).startswith(("ClassVar", "typing.ClassVar")):
-            continue
-        given = kind.__dict__.get(name, MISSING)
-        own: Field = given if isinstance(given, Field) else field(default=given)
-        own.name = name
-        own.kw_only = kw_only
-        found[name] = own
-    return tuple(found.values())
+class _Value:
+    """What all values share. A class without bases gets this one: cheaper than a copy in each."""
+
+    __slots__ = ()
+    __dataclass_fields__ = _StandardFields()
+    __match_args__ = ()
+    __setattr__ = __delattr__ = _frozen
+    __getstate__ = _getstate
+    __setstate__ = _setstate
+    __repr__ = _repr
+
+
+class _Comparable(_Value):
+    """A value that is compared by its fields."""
+
+    __slots__ = ()
+    __eq__ = cast("Callable[[object, object], bool]", _eq)
+    __hash__ = _hash
+
+
+def _bases(kind: type, members: dict[str, object], *, eq: bool) -> tuple[type, ...]:
+    """Return the bases of the finished class; where it has some, its members get what they miss."""
+    eq = eq and "__eq__" not in members
+    if kind.__bases__ == (object,):
+        return (_Comparable,) if eq else (_Value,)
+    for name in ("__dataclass_fields__", "__setattr__", "__delattr__", "__getstate__"):
+        members[name] = _Value.__dict__[name]
+    members["__setstate__"] = _setstate
+    members.setdefault("__repr__", _repr)
+    if eq:
+        members["__eq__"] = _eq
+        members["__hash__"] = members.get("__hash__") or _hash
+    return kind.__bases__
 
 
 def _made(kind: type[T], *, kw_only: bool, eq: bool) -> type[T]:
-    fields = _defined(kind, kw_only=kw_only)
-    inherited = {f.name for base in kind.__mro__[1:] for f in getattr(base, _FIELDS, ())}
-    own = tuple(f.name for f in fields if f.name not in inherited)
-    members = {
-        name: member
-        for name, member in kind.__dict__.items()
-        if name not in {*own, "__dict__", "__weakref__"}
-    }
-    members["__slots__"] = own
-    members[_FIELDS] = fields
-    members["__dataclass_fields__"] = _StandardFields()
-    members["__match_args__"] = () if kw_only else tuple(f.name for f in fields if f.init)
-    members["__setattr__"] = members["__delattr__"] = _frozen
-    members["__getstate__"] = _getstate
-    members["__setstate__"] = _setstate
+    members = dict(kind.__dict__)
+    inherited = {name for base in kind.__mro__[1:] for name in base.__dict__.get(_OWN, _NOTHING)[0]}
+    names: list[str] = []
+    given: dict[str, object] = {}
+    for name, annotation in members.get("__annotations__", {}).items():
+        if str(annotation).startswith(_CLASS_VARIABLE):
+            continue
+        names.append(name)
+        if name in members:
+            given[name] = members.pop(name)
+    for name in ("__dict__", "__weakref__"):
+        members.pop(name, None)
+    members["__slots__"] = tuple(name for name in names if name not in inherited)
+    members[_OWN] = (names, given, kw_only)
     members["__init__"] = _first_init
-    members.setdefault("__repr__", _repr)
-    if eq and "__eq__" not in kind.__dict__:
-        members["__eq__"] = _eq
-        members["__hash__"] = kind.__dict__.get("__hash__") or _hash
     members["__qualname__"] = kind.__qualname__
+    bases = _bases(kind, members, eq=eq)
     build = cast("Callable[..., type[T]]", type(kind))
-    return build(kind.__name__, kind.__bases__, members)
+    made = build(kind.__name__, bases, members)
+    if not kw_only or bases == kind.__bases__:
+        shown = () if kw_only else tuple(f.name for f in fields_of(made) if f.init)
+        type.__setattr__(made, "__match_args__", shown)
+    return made
 
 
 def replace(instance: T, **changes: object) -> T:
