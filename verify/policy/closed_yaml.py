@@ -27,20 +27,16 @@ from yaml.events import (
 
 from verify.engine.errors import InputCode
 from verify.engine.value import field, value
-from verify.wire.members import DIGITS, LOWER, below, made_of
+from verify.policy import plain_yaml
+from verify.policy.plain_yaml import is_key, is_number, is_word
+from verify.wire.members import below
 
 if TYPE_CHECKING:
     from yaml._yaml import Mark as FastMark
     from yaml.error import Mark
 
-MAX_BYTES: Final = 256 * 1024
+MAX_BYTES: Final = plain_yaml.MAX_BYTES
 MAX_DEPTH: Final = 16
-
-_LETTERS: Final = LOWER + LOWER.upper() + "_"
-_RESOLVED: Final = frozenset(
-    {"true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf"}
-)
-"""Words that some YAML 1.1 or 1.2 resolver reads as no string, compared in lower case."""
 
 
 @value
@@ -63,23 +59,6 @@ class YamlRefusal(Exception):  # noqa: N818  (a refusal of this module's grammar
         self.line = line
         self.what = what
         self.pointer = pointer
-
-
-def _is_number(text: str) -> bool:
-    return made_of(text, DIGITS) and (text == "0" or (0 < len(text) <= 16 and text[0] != "0"))
-
-
-def _is_word(text: str) -> bool:
-    return (
-        text != ""
-        and text[0] in _LETTERS
-        and made_of(text, _LETTERS + DIGITS + ".:/-")
-        and text.lower() not in _RESOLVED
-    )
-
-
-def _is_key(text: str) -> bool:
-    return text != "" and text[0] in LOWER and made_of(text, LOWER + DIGITS + "_")
 
 
 def _line(mark: Mark | FastMark | None) -> int:
@@ -133,7 +112,7 @@ class _Constructor:
             line = _line(event.start_mark)
             key = self._value(event, below(pointer, "?"), depth + 1)
             del self.lines[below(pointer, "?")]
-            if not isinstance(key, str) or not _is_key(key):
+            if not isinstance(key, str) or not is_key(key):
                 raise YamlRefusal(
                     "input.yaml", line, "keys are words of a-z, 0-9 and _, a letter first", pointer
                 )
@@ -150,9 +129,9 @@ class _Constructor:
             return text
         if text in ("true", "false"):
             return text == "true"
-        if _is_number(text):
+        if is_number(text):
             return int(text)
-        if _is_word(text):
+        if is_word(text):
             return text
         line = _line(event.start_mark)
         if not text:

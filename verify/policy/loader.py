@@ -1,4 +1,7 @@
-"""Policy file bytes to `Policy`: the closed YAML reader, then the strict constructor.
+"""Policy file bytes to `Policy`: a closed YAML reader, then the strict constructor.
+
+The plain layout has a reader of its own; the library is asked for all else, and for the line of
+whatever is refused.
 
 Source: verification.md 5.
 """
@@ -7,13 +10,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from verify.engine.errors import InputCode, MalformedInput, UsageError
-from verify.policy.closed_yaml import YamlRefusal, parse_yaml
+from verify.engine.later import later
 from verify.policy.model import Policy
+from verify.policy.plain_yaml import plain_value
 from verify.policy.read import SCHEMA_ID, read_policy
 from verify.wire.members import ShapeError
+
+if TYPE_CHECKING:
+    from verify.policy import closed_yaml
+else:
+    closed_yaml = later("verify.policy.closed_yaml")
 
 DEFAULTS: Final = os.path.join(os.path.dirname(__file__), "defaults")  # noqa: PTH118, PTH120
 """Folder of the shipped default policies (`pathlib` takes longer to import than to do this)."""
@@ -40,19 +49,25 @@ def load_policy(data: bytes, *, file: str | None = None) -> Policy:
 
     Raises MalformedInput (kind policy) with the line, the pointer and what to do.
     """
-    try:
-        document = parse_yaml(data)
-    except YamlRefusal as refusal:
-        _refuse(refusal.code, refusal.line, refusal.what, refusal.pointer, file)
-    value = document.value
+    value: object = plain_value(data)
+    if value is None:
+        value = _read(data, file).value
     if isinstance(value, dict) and value.get("schema") not in (None, SCHEMA_ID):
-        line = document.lines.get("/schema", 0)
+        line = _read(data, file).lines.get("/schema", 0)
         _refuse("input.version", line, f"schema must be {SCHEMA_ID!r}", "/schema", file)
     try:
         return read_policy(value, hashlib.sha256(data).hexdigest())
     except ShapeError as error:
-        line = document.lines.get(error.pointer, 0)
+        line = _read(data, file).lines.get(error.pointer, 0)
         _refuse("input.schema", line, error.what, error.pointer, file)
+
+
+def _read(data: bytes, file: str | None) -> closed_yaml.Document:
+    """Read a document with the library. Raises MalformedInput."""
+    try:
+        return closed_yaml.parse_yaml(data)
+    except closed_yaml.YamlRefusal as refusal:
+        _refuse(refusal.code, refusal.line, refusal.what, refusal.pointer, file)
 
 
 def default_names() -> tuple[str, ...]:
