@@ -90,6 +90,8 @@ def test_tsa_nonce_is_left_out_where_none_was_sent_and_wrong_by_fault():
         ((), query().as_bytes().replace(bytes.fromhex("0609608648016503040201"),
                                         bytes.fromhex("0609608648016503040204"))),
     ],
+    # a query holds a random nonce, so its bytes cannot name the case
+    ids=["by fault", "empty", "no query", "a number", "cut", "another hash"],
 )  # fmt: skip
 def test_tsa_rejects(faults, body):
     answer = given(at(PRESENT, *faults), "tsa", body=body)
