@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 
 from bundle.bounds import TRANSIENT, Bounds
 from bundle.calls import COLLATERAL, NO_PATIENCE, PATIENT, Call, Steps, patiently, usable
+from bundle.events import escaped
 from bundle.inventory import header, platform_of
 from bundle.recording import RecordedExchange
 from verify.engine.errors import FormatError, Refused
@@ -51,6 +52,10 @@ MOST: Final = 1024
 """Items asked for in one round: far above any honest fleet, below what a hostile answer may cost.
 
 The largest answer seen has seven instances of eight GPUs: some hundred items."""
+GIVE_UP: Final = 8
+"""Items in a row that a service leaves without an answer before a round asks it for nothing more.
+
+Each costs up to a time-out, and evidence decides how many there are: hours, without this."""
 SERVICE: Final = Bounds(connect_s=5.0, idle_s=30.0, total_s=30.0, body=1 << 20)
 """Of NVIDIA's attestation service (nvidia.md 12, 17)."""
 KEY_SET_TRIES: Final = 2
@@ -153,7 +158,8 @@ def collect(
 class _Round:
     """One round of asking: what was asked in it, and which services gave up on it.
 
-    ``tired``: base URLs that stayed silent through all patience; further items there get one try.
+    ``tired``: base URLs that stayed silent through all patience; further items there get one try,
+    and none after `GIVE_UP` silent items in a row (``silent``).
     """
 
     endpoints: Endpoints
@@ -164,6 +170,7 @@ class _Round:
     session: str
     asked: set[str] = field(default_factory=set)
     tired: set[str] = field(default_factory=set)
+    silent: dict[str, int] = field(default_factory=dict)
     kids: set[str] = field(default_factory=set)
     key_sets: int = 0
 
@@ -188,6 +195,9 @@ class _Round:
         """
         if (key in self.known and not anew) or key in self.asked or len(self.asked) >= MOST:
             return None
+        silent = self.silent.get(base, 0)
+        if silent >= GIVE_UP:
+            return None
         self.asked.add(key)
 
         def make(_number: int) -> Call:
@@ -209,8 +219,10 @@ class _Round:
         _, recorded = yield from patiently(make, patience)
         if recorded.status is not None and recorded.complete and recorded.status not in TRANSIENT:
             self.known.add(key)
+            self.silent[base] = 0
         else:
             self.tired.add(base)
+            self.silent[base] = silent + 1
         return recorded
 
 
@@ -720,7 +732,7 @@ def _standing(round_: _Round, child: Certificate, issuer: Certificate) -> Steps[
         round_.endpoints.nvidia_ocsp,
         "/",
         purpose="revocation",
-        stage=f"NVIDIA: standing of {(child.common_names or ('a certificate',))[0]}",
+        stage=f"NVIDIA: standing of {escaped((child.common_names or ('a certificate',))[0], 80)}",
         body=lambda: _ocsp_request(child, issuer, round_.random_bytes(OCSP_NONCE)) or b"",
         media_type="application/ocsp-request",
     )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundle.calls import DELAYS_S
-from bundle.collateral import Endpoints
+from bundle.collateral import GIVE_UP, Endpoints
 from fixtures import amd_pki, goods, intel_pki, nitro_sim, other_families
 from fixtures.intel_pki import PckSpec, QuoteSpec, World
 from tests.bundle.collateral_case import (
@@ -325,6 +325,27 @@ def test_busy_service_is_asked_again_and_the_next_items_too():
         (f"{step}/3", 7.0),
     ]
     assert urls(calls)[2:] == intel()
+
+
+def test_silent_service_is_given_up_on_however_much_evidence_there_is():
+    chips = [snp("Genoa", chip_id=bytes([number]) * 64) for number in range(1, 40)]
+    calls = ask(chips, Vendors(override={KDS: unreachable}))
+    assert len(calls) == GIVE_UP + len(DELAYS_S)
+    assert len({call.url for call in calls}) == GIVE_UP
+    others = ask([*chips, quote_answer(intel_pki.BASE.quote)], Vendors(override={KDS: unreachable}))
+    assert set(intel()) <= set(urls(others)), "another service is none the worse for it"
+
+
+def test_service_that_answers_now_and_then_is_not_given_up_on():
+    chips = [snp("Genoa", chip_id=bytes([number]) * 64) for number in range(1, 40)]
+    turn = iter(range(1000))
+
+    def faint(call):
+        return recorded(call, 200, b"{}") if next(turn) % GIVE_UP == 0 else unreachable(call)
+
+    calls = ask(chips, Vendors(override={KDS: faint}))
+    assert len({call.url for call in calls}) == len(chips) + 2
+    assert len({call.step for call in calls if "/" in call.step}) == len(DELAYS_S)
 
 
 def test_silent_service_costs_patience_once_and_stops_nothing_else():

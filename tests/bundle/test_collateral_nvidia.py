@@ -7,9 +7,11 @@ import json
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from bundle.calls import DELAYS_S
-from bundle.collateral import Want
+from bundle.collateral import Want, _Round, _standing
 from fixtures import (
     amd_pki,
     goods,
@@ -22,6 +24,7 @@ from fixtures import (
 )
 from fixtures.nvidia_spdm import Device
 from tests.bundle.collateral_case import (
+    HERE,
     Vendors,
     ask,
     attestation,
@@ -31,6 +34,8 @@ from tests.bundle.collateral_case import (
     unreachable,
     urls,
 )
+from tests.bundle.raw_server import certificate
+from verify.crypto.x509 import load_certificate
 from verify.nvidia.payload import parse_payload
 from verify.nvidia.revocation import parse_ocsp_request
 
@@ -499,3 +504,17 @@ def test_payload_that_holds_two_lists_is_written_anew():
         "evidence_list",
         "nonce",
     ]
+
+
+def test_name_of_a_certificate_cannot_write_to_the_terminal():
+    """It is the provider's to choose, and stands in the line that says what is asked for."""
+    root_key, key = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
+    root = certificate("root", root_key, ca=True)
+    middle = certificate("\x1b]0;owned\x07\r" + "x" * 30, key, issuer=(root, root_key), ca=True)
+    child, issuer = (load_certificate(one.public_bytes(Encoding.DER)) for one in (middle, root))
+    round_ = _Round(
+        endpoints=HERE, label="before", known=set(), want=Want(), random_bytes=bytes, session="s1"
+    )
+    call = next(_standing(round_, child, issuer))
+    assert call.stage.isprintable()
+    assert "owned" in call.stage
