@@ -294,7 +294,7 @@ def stated_date(recorded: RecordedExchange) -> datetime | None:
         if name.lower() == "date" and text is not None:
             try:
                 found = parsedate_to_datetime(text.strip())
-            except ValueError:
+            except (ValueError, OverflowError):  # the second: a number of too many digits
                 return None
             return found if found.tzinfo is not None else None
     return None

@@ -8,6 +8,7 @@ Source: issue of live capture, point 9; verification.md X7 (prose and progress o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
@@ -112,8 +113,10 @@ class JsonLines:
             "status": event.status,
         }
         kept = {name: found for name, found in members.items() if found not in {"", None}}
-        self._stream.write(json.dumps(kept, ensure_ascii=True) + "\n")
-        self._stream.flush()
+        # a reader that went away, or a full disk, must not end a capture that is under way
+        with contextlib.suppress(OSError):
+            self._stream.write(json.dumps(kept, ensure_ascii=True) + "\n")
+            self._stream.flush()
 
 
 class Progress:
@@ -136,7 +139,11 @@ class Progress:
         self._stage = ""
 
     def __call__(self, event: Event) -> None:
-        """Show one event."""
+        """Show one event; where nothing can be shown any more, the capture goes on."""
+        with contextlib.suppress(OSError):
+            self._show(event)
+
+    def _show(self, event: Event) -> None:
         match event.kind:
             case "stage-began":
                 self._stage = event.stage
@@ -158,8 +165,9 @@ class Progress:
 
     def close(self) -> None:
         """Wipe the line."""
-        self._wipe()
-        self._stream.flush()
+        with contextlib.suppress(OSError):
+            self._wipe()
+            self._stream.flush()
 
     def _wipe(self) -> None:
         if self._width:

@@ -39,6 +39,21 @@ def recorded(status: int | None, body: bytes | None = None) -> RecordedExchange:
     )
 
 
+class Gone(Terminal):
+    def write(self, _text: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_events_that_nobody_reads_any_more_end_nothing() -> None:
+    clock = Seconds()
+    tell, show = JsonLines(Gone(), now=clock), Progress(Gone(), now=clock)
+    clock.now = 10.0
+    for event in (Event(kind="stage-began", stage="chat"), Event(kind="warning", text="w")):
+        tell(event)
+        show(event)
+    show.close()
+
+
 def test_events_as_json_are_one_object_a_line() -> None:
     stream, clock = io.StringIO(), Seconds()
     tell = JsonLines(stream, now=clock)

@@ -344,7 +344,17 @@ def test_driver_warns_of_clocks_that_differ(setting: Setting, hours: int, said: 
     assert said is None or said in warned[0]
 
 
-@pytest.mark.parametrize("text", ["nonsense", "Thu, 01 Jan 2026", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nonsense",
+        "Thu, 01 Jan 2026",
+        "",
+        "Mon, 01 Jan 2024 00:00:00 +99999999999999999999",
+        "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        "Mon, 01 Jan 2024 99999999999:00:00 GMT",
+    ],
+)
 def test_driver_bad_date_header_states_nothing(text: str) -> None:
     recorded = RecordedExchange(
         purpose="other",
