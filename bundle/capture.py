@@ -22,7 +22,7 @@ import secrets as chance
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -32,11 +32,11 @@ from bundle.bodies import blob_file, remove
 from bundle.bounds import TRANSIENT, Bounds
 from bundle.calls import Attested, Call, ChatAsk, Provider, Steps, patiently, usable
 from bundle.collateral import Claims, Endpoints, Want
-from bundle.driver import SKEW, Driver, RefusedError, Sends, stated_date, unsent
+from bundle.driver import SKEW, Asked, Driver, RefusedError, Sends, stated_date, unsent
 from bundle.events import Event, Watch, outcome_of, unwatched
 from bundle.importing import bundle_id_of
 from bundle.inventory import Inventory, SessionNonce
-from bundle.journal import CaptureError, Journal, JournalError, Plan
+from bundle.journal import CaptureError, Journal, JournalError, Plan, encoded
 from bundle.keys import Signer, key_id
 from bundle.recording import RecordedExchange
 from bundle.scene import CaptureScene, MadeNonce, marker_of
@@ -504,7 +504,23 @@ def _plan(asked: CaptureAsked, means: Means) -> Plan:
             search_credentials({"the request": body}, means.secrets)
         except SealError as error:
             raise UsageError(str(error)) from error
+    _demand_recordable(plan, means.secrets)
     return plan
+
+
+def _demand_recordable(plan: Plan, secrets: Iterable[str]) -> None:
+    """Refuse a plan that no journal may hold, before there is one. Raises UsageError."""
+    for part in fields(plan):
+        stated = encoded(getattr(plan, part.name))
+        try:
+            text = json.dumps(stated, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            message = f"{part.name}: holds bytes that are not UTF-8; write it in other characters"
+            raise UsageError(message) from error
+        try:
+            search_credentials({f"what was given as {part.name}": text}, secrets)
+        except SealError as error:
+            raise UsageError(str(error)) from error
 
 
 def _ask(plan: Plan, marker: str | None) -> ChatAsk:
@@ -591,6 +607,10 @@ class _Capture:
             raise
         except CaptureError as error:
             raise self._stopped(error) from error
+        except UsageError as error:
+            if all(unsent(recorded) for recorded in self.journal.exchanges):
+                raise  # nothing was asked yet, so there is nothing to go on with
+            raise self._stopped(CaptureError(str(error))) from error
         except KeyboardInterrupt:
             raise self._stopped(CaptureError("interrupted")) from None
 
@@ -652,6 +672,7 @@ class _Capture:
             marker = None
             if plan.marker_secret is not None:
                 marker = marker_of(scene.signer, scene.first_nonce(), plan.marker_secret)
+                self._warn_of_marker()
             scene.chat_body = provider.chat_body(_ask(plan, marker))
             scene.stream = _streams(scene.chat_body)
             self.journal.keep_chat_body(scene.chat_body)
@@ -665,6 +686,14 @@ class _Capture:
         driver.run(provider.after_chat(scene, chat))
         self._attested_after = driver.run(provider.after(scene, attested)).usable
         driver.end_stage()
+
+    def _warn_of_marker(self) -> None:
+        """Tell where the marker takes the place of a value of the user's own."""
+        own, pointer = self.plan.request, self.provider.marker_pointer
+        if own is not None and pointer is not None and _text_at(own, pointer) is not None:
+            self.driver.warn(
+                f"the marker takes the place of {pointer} in the request; --no-marker leaves it"
+            )
 
     def _attested(self, scene: CaptureScene) -> Attested:
         try:
@@ -692,7 +721,7 @@ class _Capture:
                 purpose=asked.call.purpose,
                 what=f"{asked.call.step}: {outcome_of(asked.recorded)}",
                 essential=asked.call.purpose in _ESSENTIAL,
-                again=asked.recorded.failure is not None or asked.recorded.status in TRANSIENT,
+                again=_again(asked),
             )
             for asked in (() if self._driver is None else self._driver.unanswered())
         ]
@@ -890,6 +919,14 @@ class _Capture:
 def _missing(gaps: tuple[Gap, ...]) -> bool:
     """Whether something is missing that a resumed capture would ask for again, or cannot."""
     return any(gap.essential or gap.again for gap in gaps)
+
+
+def _again(asked: Asked) -> bool:
+    """Whether asking once more may bring what did not come; a chat that was sent never is."""
+    recorded = asked.recorded
+    if asked.call.once and not unsent(recorded):
+        return False
+    return recorded.failure is not None or recorded.status in TRANSIENT
 
 
 def _one(call: Call) -> Steps[RecordedExchange]:

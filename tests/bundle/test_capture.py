@@ -205,6 +205,11 @@ def test_capture_limits_are_those_asked_for(case: Case) -> None:
         ({"provider": Tiny(base_url=None)}, {}, "--base-url"),
         ({"provider": Tiny(has_chat=False)}, {}, "cannot be recorded"),
         ({}, {"signers": ()}, "--key"),
+        ({"operator": f"me with {KEY}"}, {}, "stands in what was given as operator"),
+        ({"prompt": None, "model": KEY}, {}, "stands in what was given as model"),
+        ({"operator": "m\udcff"}, {}, "operator: holds bytes that are not UTF-8"),
+        ({"prompt": None, "model": "m\udcff"}, {}, "model: holds bytes that are not UTF-8"),
+        ({"out": Path("/tmp/\udcff.json")}, {}, "out: holds bytes that are not UTF-8"),  # noqa: S108
     ],
 )
 def test_capture_that_cannot_be_asked_sends_nothing(
@@ -235,6 +240,39 @@ def test_capture_at_an_address_that_must_not_be_asked_leaves_no_journal(case: Ca
     with pytest.raises(UsageError, match="only https"):
         capture(case.asked(), case.means())
     assert list(case.folder.iterdir()) == []
+
+
+def test_capture_asked_wrongly_in_its_midst_says_how_to_go_on(case: Case) -> None:
+    real = case.network.record
+
+    def record(method: str, url: str, **given: Any) -> Any:
+        if given["purpose"] == "collateral":
+            raise UsageError("only https:// is spoken")
+        return real(method, url, **given)
+
+    case.network.record = record  # type: ignore[method-assign]
+    error = stopped(case, "only https:// is spoken; what came is kept in")
+    assert error.folder == case.journal
+    assert f"--resume {case.journal}" in str(error)
+    case.network.record = real  # type: ignore[method-assign]
+    assert resume(case.journal, case.provider, case.means()).whole
+
+
+def test_capture_warns_where_its_marker_takes_the_place_of_the_users_own(case: Case) -> None:
+    request = b'{"model":"m","user":"mine"}'
+    asked = case.asked(prompt=None, request=request)
+    result = capture(asked, case.means(keep_journal=True))
+    (warning,) = result.warnings
+    assert warning == "the marker takes the place of /user in the request; --no-marker leaves it"
+
+
+def test_capture_does_not_warn_of_a_marker_that_takes_no_place(case: Case) -> None:
+    asked = case.asked(prompt=None, request=b'{"model":"m"}')
+    assert capture(asked, case.means()).warnings == ()
+    other = Case(folder=case.folder / "other")
+    other.folder.mkdir()
+    own = other.asked(prompt=None, request=b'{"model":"m","user":"mine"}', marker=False)
+    assert capture(own, other.means()).warnings == ()
 
 
 # --- how it stops ---------------------------------------------------------------------------------
@@ -344,7 +382,7 @@ def test_capture_with_a_cut_chat_keeps_what_came(case: Case) -> None:
         purpose="chat",
         what="chat: cut after HTTP 200: the connection was closed",
         essential=True,
-        again=True,
+        again=False,
     )
     found = evidence(result)
     assert bodies(found, "http.response.body") == [CHAT[:20]]
