@@ -94,7 +94,8 @@ class Patience:
     """How often an idempotent request is sent again, and after what.
 
     ``statuses``: which answers are worth another try; no answer at all always is, but where TLS was
-    refused or a limit was hit. ``within_s``: no further try after so many seconds of waiting.
+    refused or a limit was hit. ``within_s``: no further try after so many seconds, be they spent on
+    waiting or on answers.
     """
 
     delays_s: tuple[float, ...] = DELAYS_S
@@ -104,7 +105,7 @@ class Patience:
     def wait_for(self, recorded: RecordedExchange, tried: int, waited_s: float) -> float | None:
         """Return the seconds to wait before the next try, None where there is to be none.
 
-        ``tried``: tries so far, at least 1. ``waited_s``: seconds waited so far.
+        ``tried``: tries so far, at least 1. ``waited_s``: seconds spent on them and between them.
         """
         if tried > len(self.delays_s):
             return None
@@ -149,6 +150,8 @@ def patiently(
         recorded = yield call
         if usable(recorded):
             return call, recorded
+        # an answer's own times: the time between a capture and its resumption does not count
+        waited += max(0.0, (recorded.ended_at - recorded.started_at).total_seconds())
         next_delay = patience.wait_for(recorded, tried, waited)
         if next_delay is None:
             return call, recorded

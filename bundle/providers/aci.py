@@ -20,6 +20,7 @@ from bundle.providers.reading import (
     members,
     objects,
     text_of,
+    url_name,
     whole_chat,
 )
 from bundle.recording import RecordedExchange
@@ -61,10 +62,10 @@ class Aci(Basis):
 
     def after_chat(self, scene: Scene, chat: RecordedExchange) -> Steps[None]:
         """Fetch the receipt, by its id or the chat's, and the records that it names."""
-        found = header(chat, "x-receipt-id") or chat_id(chat)
+        found = url_name(header(chat, "x-receipt-id")) or chat_id(chat)
         if chat.status is None or not 200 <= chat.status < 300:
             return
-        if not found or not found.isprintable() or found in {".", ".."} or len(found) > 256:
+        if found is None:
             return
         self.served(scene, chat)
         path = f"/v1/aci/receipts/{segment(found)}"

@@ -17,7 +17,7 @@ from typing import Final
 
 from bundle.calls import ATTESTATION, Attested, Call, ChatAsk, Scene, Steps, patiently
 from bundle.providers.basis import Basis, always, query, segment
-from bundle.providers.reading import members, objects, parsed, text_of
+from bundle.providers.reading import members, objects, parsed, text_of, url_name
 from bundle.recording import RecordedExchange
 from verify.engine.errors import UsageError
 
@@ -35,7 +35,7 @@ def _chute_of(recorded: RecordedExchange, model: str) -> str | None:
     listed = parsed(recorded.response_body) if found is None else found.get("data")
     for item in objects(listed):
         if text_of(item, "id") == model and item.get("confidential_compute") is not False:
-            return text_of(item, "chute_id")
+            return url_name(text_of(item, "chute_id"))
     return None
 
 
@@ -72,6 +72,7 @@ class Chutes(Basis):
         """Look up the id of the model."""
         chute = scene.options.get("chute_id")
         if chute is None:
+            model = self.model_of(scene)
             own = MODELS if scene.base_url == API else f"{scene.base_url}/v1/models"
             call = Call(
                 step="models",
@@ -84,7 +85,7 @@ class Chutes(Basis):
                 stage="discovery",
             )
             _, recorded = yield from patiently(always(call))
-            chute = _chute_of(recorded, self.model_of(scene))
+            chute = _chute_of(recorded, model)
         if not chute:
             return None
         self._chutes[scene.base_url, scene.model] = chute

@@ -60,6 +60,7 @@ class NearDirect(Basis):
         fixed = self.fixed(scene)
         if fixed is not None:
             return fixed
+        model = self.model_of(scene)
         call = Call(
             step="discover",
             purpose="model-list",
@@ -69,7 +70,7 @@ class NearDirect(Basis):
             stage="discovery",
         )
         _, recorded = yield from patiently(always(call))
-        return _host_of(recorded, scene.base_url, self.model_of(scene))
+        return _host_of(recorded, scene.base_url, model)
 
     def attestation_call(
         self, scene: Scene, step: str, nonce: bytes, signer: str | None, *, algorithm: str | None

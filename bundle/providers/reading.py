@@ -233,9 +233,13 @@ def chat_id(recorded: RecordedExchange) -> str | None:
             if isinstance(value, Mapping):
                 found = value.get("id")
                 break
-    if isinstance(found, str) and _ID.fullmatch(found) and found not in {".", ".."}:
-        return found
-    return None
+    return url_name(found)
+
+
+def url_name(text: object) -> str | None:
+    """Return a name that a service gave, None for one that may not be a segment of a path."""
+    named = isinstance(text, str) and _ID.fullmatch(text) is not None and text not in {".", ".."}
+    return text if isinstance(text, str) and named else None
 
 
 def whole_chat(recorded: RecordedExchange) -> bool:

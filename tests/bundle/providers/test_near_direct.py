@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from bundle.calls import Attested
 from bundle.providers import provider
+from fixtures.intel_pki import AS_OF
 from tests.bundle.providers.playing import Stage, answer, play, shown
 from verify.engine.errors import UsageError
 
@@ -241,7 +243,23 @@ def test_a_signature_that_another_node_may_have_is_asked_for_twelve_times_within
     ]
     calls = chatted([answer(UNKNOWN, status=404)] * 13)
     assert [call.step for call in calls[11:]] == ["signature.ecdsa/12", "signature.ed25519"]
-    assert 50 <= sum(call.after_s for call in calls) <= 60
+    # each wait is made up to a quarter longer
+    assert 40 <= sum(call.after_s for call in calls) <= 60 / 1.25
+
+
+def test_a_signature_is_not_asked_for_beyond_a_minute_however_slow_the_answers():
+    slow = replace(
+        answer(UNKNOWN, status=404), started_at=AS_OF - timedelta(seconds=14), ended_at=AS_OF
+    )
+    calls = chatted([slow] * 5)
+    # 4 x 14 s of answers and 1 + 2 + 3 s of waiting are over a minute
+    assert [call.step for call in calls] == [
+        "signature.ecdsa",
+        "signature.ecdsa/2",
+        "signature.ecdsa/3",
+        "signature.ecdsa/4",
+        "signature.ed25519",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -348,3 +366,9 @@ def test_the_second_round_alone_finds_the_host_as_well():
         provider("near-direct").after(scene(base_url=near.base_url), held), [answer(b"{}")]
     )
     assert not found.usable
+
+
+def test_without_a_model_nobody_is_asked_where_it_is_served():
+    stage = scene(model=None, base_url="https://completions.near.ai")
+    with pytest.raises(UsageError, match="give --model NAME"):
+        next(provider("near-direct").before(stage))

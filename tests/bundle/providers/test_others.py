@@ -362,3 +362,27 @@ def test_a_provider_that_needs_a_model_says_so():
     for name in ("nanogpt", "venice", "redpill", "near-gateway", "ionet"):
         with pytest.raises(UsageError, match="no model"):
             play(provider(name).before(scene(name, model=None)), lambda _: answer(b""))
+
+
+def test_chutes_without_a_model_asks_for_no_list():
+    stage = Stage(base_url="https://api.chutes.ai", model=None)
+    with pytest.raises(UsageError, match="give --model NAME"):
+        next(provider("chutes").before(stage))
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a b", "a\x1bb", "x" * 257, 7, None])
+def test_chutes_takes_no_id_from_a_list_that_may_not_stand_in_a_path(name):
+    listed = json.dumps({"data": [{"id": "test/model-7b", "chute_id": name}]}).encode()
+    calls, found = play(
+        provider("chutes").before(Stage(base_url="https://api.chutes.ai")), [answer(listed)]
+    )
+    assert [call.step for call in calls] == ["models"]
+    assert not found.usable
+
+
+@pytest.mark.parametrize("named", ["..", "a b", "x" * 257, "\u00e9"])
+def test_aci_asks_by_the_chats_id_where_the_named_receipt_fits_no_path(named):
+    chat = answer(b'{"id":"chat-1"}', headers=(("X-Receipt-Id", named),))
+    asked, stage = provider("aci"), Stage(base_url="https://aci.example.test")
+    call = next(asked.after_chat(stage, chat))
+    assert call.url == "https://aci.example.test/v1/aci/receipts/chat-1"
