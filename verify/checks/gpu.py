@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from verify.checks.gpu_devices import (
     GONE,
@@ -39,11 +39,11 @@ from verify.checks.inputs import Inputs
 from verify.engine.asof import AsOfInstant
 from verify.engine.check import Facts
 from verify.engine.errors import FormatError, Refused
+from verify.engine.later import later
 from verify.engine.outcome import Affirmed, Outcome, Pointer, blocked
 from verify.engine.reason import Reason
 from verify.engine.tally import Tally
 from verify.engine.value import value
-from verify.families import tinfoil
 from verify.families.identity import (
     AuthenticReports,
     RecognisedAnswer,
@@ -59,6 +59,11 @@ from verify.nvidia.spdm import parse_report, read_report
 from verify.policy.model import Ignore, IndexedValues
 from verify.trust.anchor import Purpose
 from verify.wire.model import ArtifactUnavailable, Evidence, FromArtifact
+
+if TYPE_CHECKING:
+    from verify.families import tinfoil
+else:
+    tinfoil = later("verify.families.tinfoil")
 
 __all__ = [
     "CHAIN_REASONS",

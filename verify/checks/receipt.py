@@ -10,19 +10,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from verify.checks.inputs import Inputs
 from verify.engine.check import Facts
 from verify.engine.errors import FormatError, Refused
+from verify.engine.later import later
 from verify.engine.outcome import Outcome, Pointer
 from verify.engine.reason import Reason
 from verify.engine.tally import Tally
 from verify.engine.value import value
-from verify.families import aci, shapes
+from verify.families import shapes
 from verify.families.identity import RecognisedAnswers
 from verify.wire.model import Artifact, ArtifactUnavailable, Evidence
 from verify.wire.strict_json import Json
+
+if TYPE_CHECKING:
+    from verify.families import aci
+else:
+    aci = later("verify.families.aci")
 
 SIGNATURE_REASONS: Final = frozenset(
     {
@@ -160,7 +166,7 @@ def signature(inputs: Inputs, facts: Facts) -> Outcome[CoveringReceipts]:
         report
         for answer in answers.answers
         for report in answer.reports
-        if isinstance(report, aci.AciReport)
+        if answer.family == "aci" and isinstance(report, aci.AciReport)
     ]
     tally = Tally()
     listed = evidence.statement.of_role("provider.receipt")

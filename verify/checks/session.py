@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from verify.checks.inputs import Inputs
 from verify.checks.nitro import ListedDocuments
@@ -22,11 +22,12 @@ from verify.checks.tdx import VerifiedQuotes
 from verify.engine.asof import AsOfInstant
 from verify.engine.check import Facts, Mode
 from verify.engine.errors import FormatError, Refused
+from verify.engine.later import later
 from verify.engine.outcome import Affirmed, Outcome, Pointer, blocked
 from verify.engine.reason import Reason
 from verify.engine.tally import Tally
 from verify.engine.value import value
-from verify.families import aci, dstack, shapes, tinfoil
+from verify.families import dstack, shapes
 from verify.families.certificates import certificate_spki, leaf_spki
 from verify.families.identity import (
     AttestedIdentity,
@@ -50,6 +51,12 @@ from verify.wire.model import (
     Response,
     Statement,
 )
+
+if TYPE_CHECKING:
+    from verify.families import aci, tinfoil
+else:
+    aci = later("verify.families.aci")
+    tinfoil = later("verify.families.tinfoil")
 
 _LOOPBACK: Final = frozenset(("127.0.0.1", "localhost", "[::1]"))
 _PROVIDER_PURPOSES: Final = frozenset(
@@ -1001,7 +1008,7 @@ def document(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: ARG001
             else:
                 tally.match(answer.artifact)
         for report in answer.reports:
-            if not isinstance(report, aci.AciReport):
+            if answer.family != "aci" or not isinstance(report, aci.AciReport):
                 continue
             judged.append(answer.artifact)
             try:
@@ -1424,7 +1431,7 @@ def gpu_evidence(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: AR
     judged: list[str] = []
     for answer in answers.answers:
         for report in answer.reports:
-            if not isinstance(report, tinfoil.TinfoilReport):
+            if answer.family != "tinfoil" or not isinstance(report, tinfoil.TinfoilReport):
                 continue
             found: dict[str, bytes] = {}
             for item in (report.gpu, report.nvswitch):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from verify.checks.inputs import Inputs
 from verify.checks.intel_evidence import (
@@ -27,6 +27,7 @@ from verify.crypto.x509 import Certificate, RevocationList, split_pem
 from verify.engine.asof import AsOfInstant
 from verify.engine.check import Facts
 from verify.engine.errors import FormatError, InternalFault, Refused
+from verify.engine.later import later
 from verify.engine.outcome import Affirmed, Outcome, Pointer
 from verify.engine.reason import Reason
 from verify.engine.tally import Tally
@@ -40,7 +41,6 @@ from verify.intel.appraisal import (
     verified_qe_identity,
     verified_tcb_info,
 )
-from verify.intel.ccel import parse_ccel
 from verify.intel.collateral import (
     QeIdentity,
     TcbInfo,
@@ -69,11 +69,17 @@ from verify.intel.dcap import (
 )
 from verify.intel.pck import SgxExtension
 from verify.intel.quote import Body, Quote, ReportType, Tee, parse_quote
-from verify.intel.second_engine import OneOfEach, expected_to_differ, installed, second_opinion
 from verify.intel.tcb import ComponentLevel, TcbResult, TcbStatus
 from verify.policy.model import Fit, TdxRules, fit, wanted
 from verify.trust.anchor import Kind, Purpose
 from verify.wire.model import Artifact, ArtifactUnavailable, Evidence
+
+if TYPE_CHECKING:
+    from verify.intel import ccel
+    from verify.intel import second_engine as engine
+else:
+    ccel = later("verify.intel.ccel")
+    engine = later("verify.intel.second_engine")
 
 S = TypeVar("S", SignedTcbInfo, SignedQeIdentity)
 
@@ -1056,7 +1062,7 @@ def _pck_crl(
 def second_engine(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: ARG001
     """Row 29: an independent engine gives the same status, or differs in a way that is known."""
     tally = Tally()
-    if not installed():
+    if not engine.installed():
         tally.find(
             Reason.TDX_ENGINE_UNAVAILABLE,
             Pointer(document="policy", path="/subjects/second_engine"),
@@ -1082,9 +1088,9 @@ def second_engine(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: A
             continue
         pck_crl, pck_crl_body = found
         ours = results[quote_id].status.value
-        opinion = second_opinion(
+        opinion = engine.second_opinion(
             evidence.body(quote_id),
-            OneOfEach(
+            engine.OneOfEach(
                 tcb_info=info.recorded.answer,
                 qe_identity=identity.recorded.answer,
                 pck_crl=pck_crl_body,
@@ -1095,7 +1101,7 @@ def second_engine(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: A
             at,
             root.certificate.der,
         )
-        explained = expected_to_differ(
+        explained = engine.expected_to_differ(
             verified.quote,
             info=info.signed.info,
             identity=identity.signed.identity,
@@ -1142,7 +1148,7 @@ def ccel_replay(inputs: Inputs, facts: Facts) -> Outcome[Affirmed]:  # noqa: ARG
     for artifact in artifacts:
         document = evidence.document(artifact.id)
         try:
-            log = parse_ccel(evidence.body(artifact.id))
+            log = ccel.parse_ccel(evidence.body(artifact.id))
         except ArtifactUnavailable as absent:
             _gap(tally, absent)
             continue

@@ -10,16 +10,18 @@ from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-
 from verify.crypto import der
 from verify.crypto.ecdsa import Curve
 from verify.engine.errors import FormatError
+from verify.engine.later import later
 from verify.engine.value import value
 
 if TYPE_CHECKING:
     from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+else:
+    rsa = later("cryptography.hazmat.primitives.asymmetric.rsa")
 
 _RSA_KEY: Final = bytes.fromhex("300d06092a864886f70d0101010500")
 _RSA_BYTES: Final = 1025

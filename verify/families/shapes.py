@@ -9,11 +9,12 @@ Source: providers.md 1, 1.1, 2.8.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from verify.engine.errors import FormatError, Refused
+from verify.engine.later import later
 from verify.engine.reason import Reason
-from verify.families import aci, chutes, dstack, ionet, tinfoil
+from verify.families import dstack
 from verify.families.identity import (
     Binding,
     Family,
@@ -24,6 +25,14 @@ from verify.families.identity import (
 )
 from verify.families.members import Companion
 from verify.wire.strict_json import Json, JsonError, parse_evidence
+
+if TYPE_CHECKING:
+    from verify.families import aci, chutes, ionet, tinfoil
+else:
+    aci = later("verify.families.aci")
+    chutes = later("verify.families.chutes")
+    ionet = later("verify.families.ionet")
+    tinfoil = later("verify.families.tinfoil")
 
 MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an attestation body (providers.md 2.8)."""

@@ -15,16 +15,16 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from verify.crypto.cache import Bounded
 from verify.crypto.ecdsa import Curve, Signed, key_from_point, signed_raw_by
 from verify.crypto.x509 import Certificate, load_certificate
 from verify.engine.errors import FormatError, Refused
+from verify.engine.later import later
 from verify.engine.reason import Reason
 from verify.engine.value import value
 from verify.nvidia.certificates import MAX_CERTIFICATE, DeviceChain, issues
@@ -40,6 +40,12 @@ from verify.nvidia.judging import refusals
 from verify.nvidia.payload import MAX_DEVICES, Payload
 from verify.nvidia.spdm import Report
 from verify.wire.strict_json import Json
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa
+else:
+    padding = later("cryptography.hazmat.primitives.asymmetric.padding")
+    rsa = later("cryptography.hazmat.primitives.asymmetric.rsa")
 
 MAX_ANSWER: Final = 1024 * 1024
 MAX_KEY_SET: Final = 1024 * 1024

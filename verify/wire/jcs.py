@@ -12,24 +12,29 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from verify.engine.errors import FormatError
+from verify.engine.later import later
 from verify.wire.strict_json import Json
+
+if TYPE_CHECKING:
+    import decimal
+else:
+    decimal = later("decimal")
 
 _EXACT: Final = 2**53 - 1
 _PLAIN_DIGITS: Final = 21
 
 
-def _number(value: Decimal) -> str:
+def _number(value: decimal.Decimal) -> str:
     """Return a double as ECMAScript writes it (RFC 8785 3.2.2.3)."""
     double = float(value)
     if not math.isfinite(double):
         raise FormatError(0, "a number that no double holds")
     if double == 0:
         return "0"
-    _, digits, exponent = Decimal(repr(abs(double))).normalize().as_tuple()
+    _, digits, exponent = decimal.Decimal(repr(abs(double))).normalize().as_tuple()
     if not isinstance(exponent, int):
         raise FormatError(0, "a number that no double holds")
     text = "".join(map(str, digits))
@@ -53,7 +58,7 @@ def _parts(value: Json) -> Iterator[str]:
         if abs(value) > _EXACT:
             raise FormatError(0, "an integer that no double holds exactly")
         yield str(value)
-    elif isinstance(value, Decimal):
+    elif isinstance(value, decimal.Decimal):
         yield _number(value)
     elif isinstance(value, Mapping):
         mark = "{"
