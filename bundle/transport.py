@@ -90,7 +90,6 @@ _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]+)?"
 _DONE: Final = re.compile(rb"\ndata: ?\[DONE\]\r?\n")
 _DONE_LAST: Final = re.compile(rb"\ndata: ?\[DONE\]\r?\Z")
 _DONE_REACH: Final = 16
-_NO_BODY: Final = frozenset({204, 304})
 
 
 class TransportError(Exception):
@@ -664,7 +663,7 @@ class Transport:
             parts.append(line.parser.send(h11.Data(data=body)) or b"")
         parts.append(line.parser.send(h11.EndOfMessage()) or b"")
         self._send(under, line, b"".join(parts))
-        self._receive(under, line, method)
+        self._receive(under, line)
 
     def _send(self, under: _Exchange, line: _Line, data: bytes) -> None:
         """Send, unless the other side stops reading: it may have answered already."""
@@ -697,14 +696,14 @@ class Transport:
         under.ended_stream = not data
         return data
 
-    def _receive(self, under: _Exchange, line: _Line, method: str) -> None:
+    def _receive(self, under: _Exchange, line: _Line) -> None:
         event = self._head(under, line)
         under.status = event.status_code
         under.http_version = event.http_version.decode("ascii")
         if under.body.sink is not None:
             under.body.sink.begin(under.recorded())
             under.started_sink = True
-        announced = _announced(event, method)
+        announced = _announced(event)
         refused = announced is not None and announced > under.limits.body
         while True:
             try:
@@ -824,15 +823,15 @@ def _sendable(name: str, value: str) -> bool:
     )
 
 
-def _announced(event: h11.Response, method: str) -> int | None:
-    """Return the length that the answer's framing announces, None where it announces none."""
-    if method == "HEAD" or event.status_code in _NO_BODY:
+def _announced(event: h11.Response) -> int | None:
+    """Return the length that the answer states, None where it states none that counts.
+
+    An answer that has no body whatever it states is at its end before this matters.
+    """
+    found = {name.lower(): value for name, value in event.headers.raw_items()}
+    if b"transfer-encoding" in found:
         return None
-    found = dict(event.headers.raw_items())
-    lower = {name.lower(): value for name, value in found.items()}
-    if b"transfer-encoding" in lower:
-        return None
-    length = lower.get(b"content-length")
+    length = found.get(b"content-length")
     return None if length is None else int(length)
 
 

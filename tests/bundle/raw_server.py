@@ -223,6 +223,7 @@ def certificate(
     issuer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None = None,
     days: int = 1,
     ca: bool = False,
+    more: x509.ExtensionType | None = None,
 ) -> x509.Certificate:
     now = dt.datetime.now(dt.UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"TEST ONLY {name}")])
@@ -248,6 +249,8 @@ def certificate(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
         )
     )
+    if more is not None:
+        builder = builder.add_extension(more, critical=False)
     if not ca:
         try:
             alternative: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(name))

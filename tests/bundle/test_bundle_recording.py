@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bundle.recording import redacted_headers, redacted_url
+from bundle.recording import holds_secret, redacted_headers, redacted_url
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,11 @@ def test_url_query_values_are_secret_by_name_however_it_is_written(name: str) ->
 
 def test_url_that_is_none_is_not_repeated() -> None:
     assert redacted_url("https://[me:s3cret@h/") == "(no address)"
+
+
+def test_secret_is_found_in_texts_of_the_wire_and_in_others() -> None:
+    form = "\u20ac-s3cret".encode()
+    assert holds_secret("a \u20ac-s3cret", (form,))
+    assert holds_secret("a " + form.decode("latin-1"), (form,))
+    assert not holds_secret("a s3cret", (form,))
+    assert not holds_secret("a", ())

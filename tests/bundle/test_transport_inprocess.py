@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -208,6 +209,42 @@ def test_inprocess_only_the_last_credentials_are_remembered() -> None:
             made.get(server.url(), headers=headers)
         made.get(server.url())
     assert kept[-1].response_body == b"key-0001-000 "
+
+
+def test_inprocess_stream_closed_early_is_not_read_on(both: Both) -> None:
+    def script(line: Line) -> None:
+        line.request()
+        line.send(chunked([b"data: 1\n\n"]).removesuffix(b"0\r\n\r\n"))
+        line.server.over.wait(0.2)
+        line.send(b"1\r\nx\r\n0\r\n\r\n")
+
+    kept = Kept()
+    with RawServer(script) as server:
+        both.ask(kept, server.url(), until=b"1\n\n")
+    assert (kept.one.response_body, kept.one.complete) == (b"data: 1\n\n", False)
+
+
+def test_inprocess_upload_beyond_the_limit_is_not_held() -> None:
+    def upload() -> Iterator[bytes]:
+        for _ in range(64):
+            yield bytes(1 << 16)
+
+    def script(line: Line) -> None:
+        rest = 4 << 20
+        while rest > 0:
+            rest -= len(line.socket.recv(1 << 16))
+        line.send(length(b"x"))
+
+    kept = Kept()
+    with RawServer(script) as server, client(kept, limit=1000) as made:
+        tracemalloc.start()
+        try:
+            made.post(server.url(), content=upload(), headers={"Content-Length": str(4 << 20)})
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert kept.one.request_body is None
+    assert peak < 3 << 20
 
 
 def test_inprocess_status_that_no_bundle_holds_is_no_answer(both: Both) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
-from itertools import pairwise
+from datetime import UTC, datetime, timedelta
+from itertools import count, pairwise
 from unittest.mock import patch
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +15,7 @@ import bundle.transport
 from bundle.bounds import Bounds
 from bundle.peer import Peer
 from bundle.recording import RecordedExchange
-from bundle.transport import Transport
+from bundle.transport import Clock, Transport, utc_now
 from tests.bundle.raw_server import chunked, length
 
 QUICK = Bounds(connect_s=2.0, idle_s=2.0, total_s=4.0, body=4096, headers=2048)
@@ -38,7 +40,7 @@ FRAGMENTS = st.sampled_from(
 ANSWERS = st.lists(FRAGMENTS | st.binary(max_size=12), max_size=10).map(b"".join)
 
 
-def exchanged(pieces: list[bytes]) -> RecordedExchange:
+def exchanged(pieces: list[bytes], clock: Clock = utc_now) -> RecordedExchange:
     """Return what is recorded of an answer that comes in these pieces, one a read."""
     near, far = socket.socketpair()
     rest = [piece for piece in pieces if piece]
@@ -53,7 +55,7 @@ def exchanged(pieces: list[bytes]) -> RecordedExchange:
             return rest.pop(0) if rest else b""
 
     with far, patch.object(bundle.transport, "connect", lambda *_, **__: Peer(Pieces(), None)):  # type: ignore[arg-type]
-        with Transport(bounds=QUICK, secrets=("abcdefgh-secret",)) as transport:
+        with Transport(bounds=QUICK, secrets=("abcdefgh-secret",), clock=clock) as transport:
             recorded = transport.record("GET", "http://127.0.0.1/", purpose="other")
     near.close()
     return recorded
@@ -84,3 +86,25 @@ def test_body_is_the_same_in_whatever_pieces(body: bytes, whole: bool, cuts: lis
     assert (recorded.response_body or b"") == body
     assert (recorded.response_headers or ())[0] == ("X-A", "1")
     assert (recorded.done_at is not None) is (b"\ndata: [DONE]\n" in b"\n" + body)
+
+
+EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 200
+
+
+@pytest.mark.parametrize(
+    ("pieces", "seconds"),
+    [
+        ([EARLY, b"\r\n\r\n" + length(b"x")], 1.0),
+        ([EARLY + b"\r\n\r\n", length(b"x")], 2.0),
+        ([EARLY + b"\r\n\r\n" + length(b"x")], 1.0),
+        ([EARLY, b"\r\n\r", b"\n", length(b"x")[:-1], b"x"], 2.0),
+    ],
+)
+def test_informational_answer_ends_wherever_it_is_cut(pieces: list[bytes], seconds: float) -> None:
+    """The first byte is not that of an answer that came alone before; a read is a second here."""
+    begin = datetime(2026, 6, 10, 12, 0, tzinfo=UTC)
+    ticks = (begin + timedelta(seconds=number) for number in count())
+    recorded = exchanged(pieces, lambda: next(ticks))
+    assert (recorded.status, recorded.response_body) == (200, b"x")
+    assert recorded.first_byte_at is not None
+    assert (recorded.first_byte_at - recorded.started_at).total_seconds() == seconds

@@ -13,16 +13,20 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import bundle.peer
 from bundle.bounds import Bounds
-from bundle.recording import RecordedExchange, StoredBody
-from bundle.transport import IN_MEMORY, Credential, Transport
+from bundle.recording import RecordedExchange, StoredBody, Withholding
+from bundle.transport import IN_MEMORY, Body, Credential, Transport
 from tests.bundle.raw_server import (
     Line,
     RawServer,
     answering,
     authority,
+    certificate,
     chunked,
     length,
     serving,
@@ -215,6 +219,16 @@ def test_record_done_is_a_line_whatever_the_reads(body: bytes, size: int, done: 
     assert (recorded.done_at is not None) is done
 
 
+def test_record_done_is_the_first_such_line() -> None:
+    body = Body(1 << 20, Withholding(()), Ticks())
+    body.add(b"data: [DONE]\n")
+    first = body.done_at
+    body.add(b"data: [DONE]\n")
+    body.end()
+    assert first is not None
+    assert body.done_at == first
+
+
 def test_record_chunks_at_odd_places_give_the_exact_stream() -> None:
     body = 'data: {"t":"äöü🙂"}\r\n\r\n: comment\n\ndata: [DONE]\n\n'.encode()
 
@@ -269,6 +283,7 @@ def test_record_refusal_with_retry_after_is_an_answer() -> None:
         ("GET", b"HTTP/1.1 204 No Content\r\n\r\n"),
         ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n"),
         ("GET", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+        ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 99999999\r\n\r\n"),
     ],
 )
 def test_record_empty_body_is_none(method: str, answer: bytes) -> None:
@@ -430,34 +445,24 @@ def test_record_chain_beyond_what_a_bundle_holds_is_cut() -> None:
 
 
 def test_record_key_is_the_leafs_even_where_the_leaf_is_too_large_to_keep() -> None:
-    leaf, other = (ssl.DER_cert_to_PEM_cert(one) for one in authority().context().chain)  # type: ignore[attr-defined]
-    large = b"\x30\x83\x00\x80\x00" + bytes(0x8000)
+    key = ec.generate_private_key(ec.SECP256R1())
+    noise = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), bytes(20 << 10))
+    large = certificate("large", key, more=noise).public_bytes(Encoding.DER)
+    small, middle = authority().context().chain  # type: ignore[attr-defined]
 
     class Shown:
-        chain: tuple[bytes, ...] = ()
+        """What a connection of such a chain shows."""
 
-        def get_unverified_chain(self) -> tuple[bytes, ...]:
-            return self.chain
+        def __init__(self, *chain: bytes) -> None:
+            self.get_unverified_chain = lambda: chain
+            self.getpeercert = lambda _binary: chain[0]
+            self.cipher = self.selected_alpn_protocol = lambda: None
+            self.version = lambda: "TLSv1.3"
 
-        def getpeercert(self, binary: bool) -> bytes | None:
-            return self.chain[0] if binary else None
-
-        def cipher(self) -> None:
-            return None
-
-        def version(self) -> str:
-            return "TLSv1.3"
-
-        def selected_alpn_protocol(self) -> None:
-            return None
-
-    small, middle = (ssl.PEM_cert_to_DER_cert(one) for one in (leaf, other))
-    shown = Shown()
-    shown.chain = (large, middle)
-    seen = bundle.peer.observed_tls(shown, webpki=False)
-    assert (seen.chain, seen.spki) == ((), None)  # never the key of another certificate
-    shown.chain = (small, large, middle)
-    seen = bundle.peer.observed_tls(shown, webpki=False)
+    seen = bundle.peer.observed_tls(Shown(large, middle), webpki=False)
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert (seen.chain, seen.spki) == ((), spki)  # never the key of another certificate
+    seen = bundle.peer.observed_tls(Shown(small, large, middle), webpki=False)
     assert (seen.chain, seen.spki) == ((small,), bundle.peer.spki_of(small))
 
 
@@ -605,6 +610,19 @@ def test_record_proxy_that_makes_no_tunnel_is_unreachable(answer: bytes, said: s
     assert recorded.failure.trouble == "unreachable"
     assert said in recorded.failure.what
     assert "hunter2" not in recorded.failure.what
+
+
+def test_record_proxy_whose_answer_has_no_end_is_unreachable() -> None:
+    def script(line: Line) -> None:
+        line.request()
+        line.send(b"HTTP/1.1 200 OK\r\nX: " + b"x" * (17 << 10))
+        line.wait()
+
+    with RawServer(script) as proxy:
+        with Transport(bounds=QUICK, proxy=f"http://127.0.0.1:{proxy.port}") as transport:
+            recorded = transport.record("GET", "https://api.example/", purpose="other")
+    assert recorded.failure is not None
+    assert recorded.failure.trouble == "unreachable"
 
 
 def test_record_proxy_that_says_nothing_is_a_timeout() -> None:

@@ -219,6 +219,12 @@ def test_withholding_finds_what_lies_across_any_cut() -> None:
         assert (first + second, early or late) == (b"a" * 50, True)
 
 
+def test_withholding_cuts_before_the_first_of_several() -> None:
+    plain, hexed = KEY.encode(), KEY.encode().hex().encode()
+    for text in (b"a" + plain + b"b" + hexed, b"a" + hexed + b"b" + plain):
+        assert Withholding(forms_of((KEY,))).add(text) == (b"a", True)
+
+
 def test_withholding_without_credentials_holds_nothing_back() -> None:
     held = Withholding(())
     assert held.add(b"abc") == (b"abc", False)
