@@ -772,16 +772,18 @@ def test_verified_quote_points_at_its_fields():
 
 
 def test_second_engine_that_is_not_installed_blocks(monkeypatch):
-    monkeypatch.setattr(tdx, "installed", lambda: False)
+    monkeypatch.setattr(second_engine, "installed", lambda: False)
     outcomes = judged(shot(pki.BASE), rows=ROWS[:11])
     assert first_bad(outcomes) == ("tdx.second_engine", "tdx.engine.unavailable")
 
 
 @pytest.mark.parametrize("status", ["OutOfDate", None])
 def test_second_engine_with_another_result_is_a_disagreement(monkeypatch, status):
-    monkeypatch.setattr(tdx, "installed", lambda: True)
+    monkeypatch.setattr(second_engine, "installed", lambda: True)
     monkeypatch.setattr(
-        tdx, "second_opinion", lambda *_: Opinion(status=status, advisory_ids=(), error="no")
+        second_engine,
+        "second_opinion",
+        lambda *_: Opinion(status=status, advisory_ids=(), error="no"),
     )
     outcomes = judged(shot(pki.BASE), rows=ROWS[:11])
     assert first_bad(outcomes) == ("tdx.second_engine", "tdx.engine.disagreement")
