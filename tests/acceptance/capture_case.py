@@ -118,8 +118,7 @@ def means_for(
         clock=more.pop("clock", utc_now),
         credentials={"provider": credential},
         secrets=(simulator.api_key,),
-        sleep=lambda _seconds: None,
-        **more,
+        **{"sleep": lambda _seconds: None, **more},
     )
 
 
