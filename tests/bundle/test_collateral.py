@@ -327,6 +327,15 @@ def test_busy_service_is_asked_again_and_the_next_items_too():
     assert urls(calls)[2:] == intel()
 
 
+def test_service_that_stays_busy_is_asked_anew_in_the_next_round():
+    known = set()
+    busy = Vendors(override={PCS: lambda call: recorded(call, 503)})
+    ask([quote_answer(intel_pki.BASE.quote)], busy, known=known)
+    assert (
+        urls(ask([quote_answer(intel_pki.BASE.quote)], known=known, label="after")) == intel()[:3]
+    )
+
+
 def test_silent_service_is_given_up_on_however_much_evidence_there_is():
     chips = [snp("Genoa", chip_id=bytes([number]) * 64) for number in range(1, 40)]
     calls = ask(chips, Vendors(override={KDS: unreachable}))

@@ -36,6 +36,7 @@ from tests.bundle.collateral_case import (
 )
 from tests.bundle.raw_server import certificate
 from verify.crypto.x509 import load_certificate
+from verify.nvidia import rim
 from verify.nvidia.payload import parse_payload
 from verify.nvidia.revocation import parse_ocsp_request
 
@@ -158,6 +159,18 @@ def test_manifest_that_is_not_published_brings_no_signers():
 def test_manifest_that_cannot_be_read_brings_no_signers():
     vendors = Vendors(override={RIM: lambda call: recorded(call, 200, b'{"rim":"?"}')})
     assert len([call for call in ask(node_answer(*gpus(1)), vendors) if call.url == OCSP]) == 3
+
+
+def test_manifest_with_a_certificate_that_cannot_be_read_brings_no_signers(monkeypatch):
+    whole = rim.parse_rim
+
+    def holed(body):
+        found = whole(body)
+        listed = found.certificates
+        return replace(found, certificates=(listed[0], None, *listed[1:]))
+
+    monkeypatch.setattr(rim, "parse_rim", holed)
+    assert len([call for call in ask(node_answer(*gpus(1))) if call.url == OCSP]) == 3
 
 
 def test_lists_are_those_that_the_certificates_name_each_once():
@@ -346,6 +359,28 @@ def test_device_whose_signature_fails_is_left_out():
     exchanges, devices = forged(-1)
     calls = service_calls(exchanges, Vendors(devices=devices))
     assert len(parse_payload(calls[0].body).entries) == len(devices) - 1
+
+
+@pytest.mark.parametrize("fault", [{"signer": "somebody else"}, {"issuer": None}])
+def test_device_whose_chain_does_not_link_is_not_submitted(fault):
+    """By a signature that fails under the right name, and the other way round."""
+    device = gpus(1)[0]
+    plans = device.chain()
+    if "issuer" in fault:
+        fault = {"issuer": plans[2].subject}
+    answer = with_chain(
+        node_answer(device)[0], nvidia_pki.pem(nvidia_pki.faulty(plans, 2, **fault))
+    )
+    assert service_calls([answer], Vendors(devices=[device])) == []
+
+
+def test_payload_of_another_architecture_than_its_devices_is_written_anew():
+    exchange = node_answer(*gpus(1), payload_as_text=False)[0]
+    members = json.loads(exchange.response_body)
+    members["nvidia_payload"]["arch"] = "BLACKWELL"
+    renamed = attestation(json.dumps(members).encode())
+    calls = service_calls([renamed], Vendors(devices=gpus(1)))
+    assert parse_payload(calls[0].body).arch == "HOPPER"
 
 
 def test_keys_are_fetched_again_where_the_key_is_not_published_yet():
