@@ -1,5 +1,6 @@
 """Configuration file and command line of captures: what wins, what is refused, where keys go."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,9 +38,35 @@ def test_a_file_says_everything_that_the_command_line_can(tmp_path: Path) -> Non
 
 
 def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
-    place = written(tmp_path, 'provider: nanogpt\nmodel: "a"\noptions:\n  one: "1"\n  two: "2"\n')
-    settings = settle(Given(config=place, provider="venice", model="b", options=("one=3",)), {})
+    place = written(
+        tmp_path,
+        'provider: nanogpt\nmodel: "a"\nbase_url: "https://a.example"\napi_key_env: "A"\n'
+        'nras: true\nnras_key_env: "A"\nkey: "a.key"\noperator: "a"\ntimeout: 1\nstream: true\n'
+        'marker: false\ntsa: ["https://a.example"]\noptions:\n  one: "1"\n  two: "2"\n',
+    )
+    given = Given(
+        config=place,
+        provider="venice",
+        model="b",
+        base_url="https://b.example",
+        api_key_env="B",
+        nras_key_env="B",
+        key=(Path("b.key"),),
+        operator="b",
+        timeout=2.5,
+        stream=False,
+        marker=True,
+        tsa=("https://b.example",),
+        options=("one=3",),
+    )
+    settings = settle(given, {"A": "a" * 20, "B": "b" * 20})
     assert (settings.provider, settings.model) == ("venice", "b")
+    assert settings.base_url == "https://b.example"
+    assert settings.secrets == ("b" * 20, "b" * 20)
+    assert (settings.keys, settings.operator) == ((Path("b.key"),), "b")
+    assert (settings.timeout_s, settings.stream, settings.marker) == (2.5, False, True)
+    assert settings.tsa == ("https://b.example",)
+    assert settle(replace(given, nras=False), {"B": "b" * 20}).nras_key is None
     assert settings.options == {"one": "3", "two": "2"}
 
 
