@@ -109,15 +109,17 @@ def test_an_output_is_never_an_input_nor_overwritten(near: tuple[Place, Simulato
     assert simulator.journal.requests == []
 
 
-def test_a_provider_that_is_not_there_ends_with_5_and_leaves_the_journal(tmp_path: Path) -> None:
-    with Simulator("near-direct") as simulator:
+def test_a_refused_key_ends_with_5_and_leaves_the_journal(tmp_path: Path) -> None:
+    with Simulator("near-direct", fault="401") as simulator:
         where = place(tmp_path, simulator, "near-direct")
-    done = where.capture("--prompt", "a", "--timeout", "1", "--json")
+        done = where.capture("--prompt", "a", "--json")
     last = json.loads(done.stdout.splitlines()[-1])
     assert done.returncode == 5
     assert last["event"] == "error"
     assert last["journal"] == str(where.out) + ".journal"
     assert "--resume" in done.stderr
+    assert "API key" in done.stderr
+    assert simulator.api_key not in done.stdout + done.stderr
     assert left(where) == {"o.evidence.json.journal"}
 
 
