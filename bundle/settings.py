@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from bundle.collateral import Endpoints
 from bundle.config import EMPTY, read_config
@@ -152,14 +151,13 @@ def _options(given: Sequence[str]) -> dict[str, str]:
 
 def _base_url(url: str | None) -> str | None:
     from bundle.recording import redacted_url  # noqa: PLC0415  (help does not need it)
-    from bundle.transport import demand_secure  # noqa: PLC0415  (imports the HTTP client)
+    from bundle.transport import demand_address  # noqa: PLC0415  (imports the HTTP client)
 
     if url is None:
         return None
-    demand_secure(url)
-    if "?" in url or "#" in url or "@" in urlsplit(url).netloc:
-        shown = redacted_url(url)
-        message = f"{shown}: a base URL ends with its path: no user name, no query, no fragment"
+    demand_address(url)
+    if "?" in url or "#" in url:
+        message = f"{redacted_url(url)}: a base URL ends with its path: no query, no fragment"
         raise UsageError(message)
     return url.rstrip("/")
 

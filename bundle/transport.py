@@ -56,6 +56,7 @@ __all__ = [
     "Transport",
     "TransportError",
     "Trouble",
+    "demand_address",
     "demand_secure",
     "utc_now",
 ]
@@ -154,6 +155,14 @@ def demand_secure(url: str, forms: tuple[bytes, ...] = ()) -> None:
             f"{redacted_url(url, forms)}: only https:// is spoken (http:// to this machine alone)"
         )
         raise UsageError(message)
+
+
+def demand_address(url: str) -> None:
+    """Refuse a URL that `Transport` would not ask: of an address named long before it is used.
+
+    Raises UsageError.
+    """
+    _Place.of(url, ())
 
 
 def _taken_apart(url: str) -> SplitResult:

@@ -63,7 +63,7 @@ def register(app: typer.Typer, program: str) -> None:
         """Add time stamps."""
         from bundle.seal import refuse_input, write_new  # noqa: PLC0415  (help does not need it)
         from bundle.timestamps import StampError, stamped  # noqa: PLC0415  (the same)
-        from bundle.transport import Transport, demand_secure  # noqa: PLC0415  (the same)
+        from bundle.transport import Transport, demand_address  # noqa: PLC0415  (the same)
         from verify.cli.files import bundle_bytes  # noqa: PLC0415  (the same)
         from verify.cli.loading import trust_of  # noqa: PLC0415  (the same)
         from verify.engine.errors import UsageError  # noqa: PLC0415  (the same)
@@ -75,7 +75,7 @@ def register(app: typer.Typer, program: str) -> None:
             raise UsageError(message)
         refuse_input(out, (bundle, *(trust or ()), ca_file))
         for url in tsa:
-            demand_secure(url)
+            demand_address(url)
         data, anchors = bundle_bytes(bundle), trust_of(tuple(trust or ()), ())
         try:
             with Transport(proxy=proxy, ca_file=ca_file) as transport:

@@ -91,11 +91,17 @@ def test_second_authority_that_fails_leaves_no_file(place, capfd):
     assert not (place / "stamped.json").exists()
 
 
-def test_busy_authority_is_asked_again_aloud(place, capfd):
+def test_busy_authority_is_asked_again_aloud(place, capfd, monkeypatch):
+    waited = []
+    monkeypatch.setattr(time, "sleep", waited.append)
     answers = iter([(503, "text/plain", b"busy")])
     with Authority(give=lambda query: next(answers, None) or honest(query)) as authority:
         assert run(*words(place, authority.url)) == 0
     assert "trying again in 1 s" in capfd.readouterr().err
+    assert waited == [1.0]
+    for headers, _, _ in authority.received:
+        assert headers["Content-Type"] == "application/timestamp-query"
+        assert headers["Accept"] == "application/timestamp-reply"
 
 
 def test_without_a_trusted_authority_nothing_is_asked(place, capfd):
@@ -109,6 +115,19 @@ def test_without_a_trusted_authority_nothing_is_asked(place, capfd):
 def test_insecure_address_is_refused(place, capfd):
     assert run(*words(place, "http://tsa.example/tsr")) == 2
     assert "https://" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "odd", ["http://tsa.example/tsr?token=hunter2", "https://[u:hunter2@h/", "https://u:hunter2@h/"]
+)
+def test_address_that_cannot_be_asked_is_found_before_another_is_asked(place, capfd, odd):
+    with Authority() as authority:
+        assert run(*words(place, authority.url, odd)) == 2
+        assert authority.received == []
+    err = capfd.readouterr().err
+    assert "hunter2" not in err
+    assert "Traceback" not in err
+    assert not (place / "stamped.json").exists()
 
 
 def test_existing_file_is_kept_unless_told(place, capfd):
