@@ -553,6 +553,7 @@ class _Capture:
     means: Means
     out: Path | None = None
     _attested_after: bool = True
+    _unsigned: str = ""
     _driver: Driver | None = None
 
     @property
@@ -684,6 +685,7 @@ class _Capture:
         if unsent(chat):
             raise CaptureError(f"the chat could not be sent: {outcome_of(chat)}")
         driver.run(provider.after_chat(scene, chat))
+        self._unsigned = provider.unsigned(chat, self.journal.exchanges)
         self._attested_after = driver.run(provider.after(scene, attested)).usable
         driver.end_stage()
 
@@ -725,6 +727,11 @@ class _Capture:
             )
             for asked in (() if self._driver is None else self._driver.unanswered())
         ]
+        if self._unsigned and not any(gap.purpose in _ESSENTIAL for gap in found):
+            what = f"signature: {self._unsigned}"
+            found.append(
+                Gap(step="signature", purpose="signature", what=what, essential=True, again=False)
+            )
         if not self._attested_after:
             what = "no attestation came after the chat"
             found.append(Gap(step="attest-2", purpose="attestation", what=what, essential=True))
@@ -947,7 +954,7 @@ def _judged(
 ) -> tuple[Report | None, Draft | None, str]:
     """Verify a sealed file: a report under the policy given, else a policy drafted from it."""
     # the verifier costs more than a short capture; what has failed before does not pay for it
-    from verify.api import open_unverified, verify_bundle  # noqa: PLC0415
+    from verify.api import verify_bundle  # noqa: PLC0415
     from verify.cli.blobs import BlobFolder  # noqa: PLC0415
     from verify.engine.asof import AsOf  # noqa: PLC0415
     from verify.trust.store import TrustStore  # noqa: PLC0415
@@ -968,16 +975,15 @@ def _judged(
             bounds=bounds,
         )
         return report, None, ""
-    from bundle.policy_init import draft_policy, fitting_defaults  # noqa: PLC0415
+    from bundle.policy_init import best_draft  # noqa: PLC0415
 
     try:
-        statement = open_unverified(data, bounds=bounds).evidence.statement
-        fitting = fitting_defaults(statement)
-        if not fitting:
-            return None, None, f"no shipped policy fits profile {statement.profile} and this bundle"
-        return None, draft_policy(fitting[0], data, trust, outside), ""
+        draft = best_draft(data, trust, outside, accept_added=True)
     except TeebundleError as error:
         return None, None, str(error)
+    if draft is None:
+        return None, None, "no shipped policy fits its profile and what it holds"
+    return None, draft, ""
 
 
 def _with_own_keys(trust: TrustStore, signers: Sequence[Signer]) -> TrustStore:

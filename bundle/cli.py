@@ -384,6 +384,9 @@ def policy_init(  # noqa: PLR0917  (typer makes options of arguments)
     blobs: Annotated[
         str | None, typer.Option("--blobs", metavar="DIR", help="What is too large for GOOD.")
     ] = None,
+    accept_added: Annotated[
+        bool, typer.Option("--accept-added", help="Accept vendor roots that --trust adds.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace FILE if it exists.")
     ] = False,
@@ -399,7 +402,8 @@ def policy_init(  # noqa: PLR0917  (typer makes options of arguments)
     refuse_input(out, (bundle, *(trust or ()), *(signer or ())))
     data = None if bundle is None else bundle_bytes(bundle)
     outside = None if blobs is None else BlobFolder(blobs, limit=EXTERNAL_HARD)
-    made = draft_policy(default, data, trust_of(tuple(trust or ()), tuple(signer or ())), outside)
+    store = trust_of(tuple(trust or ()), tuple(signer or ()))
+    made = draft_policy(default, data, store, outside, accept_added=accept_added)
     write_new(out, made.data, overwrite=overwrite)
     say(f"wrote {out}")
     if data is None:

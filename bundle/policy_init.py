@@ -11,6 +11,7 @@ Source: verification.md 5.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -57,8 +58,10 @@ class Draft:
 
     ``open``: check, status and reason of every row that neither passed nor is out of scope; none
     without a bundle. ``signer_known``: whether the bundle's own signature could be verified.
+    ``default``: the shipped default it was made from.
     """
 
+    default: str
     data: bytes
     open: tuple[tuple[str, str, str], ...]
     signer_known: bool
@@ -171,6 +174,43 @@ def fitting_defaults(statement: Statement) -> tuple[str, ...]:
         if document["profile"] == statement.profile and _lets_in(document, held):
             found.append(name)
     return tuple(sorted(found, key=lambda name: (name != statement.profile, name)))
+
+
+_UNPROVEN: Final = "the family signs no responses; the chat is kept, unproven"
+_RELEASES: Final = "tinfoil-v3-snp"
+"""The default whose section says how signed releases are judged."""
+
+
+def _widen_subjects(made: _Document, statement: Statement) -> None:
+    """Judge what the bundle holds beyond the default: a chat nobody signs, signed releases.
+
+    Evidence that a policy leaves out would keep the bundle from VERIFIED, and rightly so.
+    """
+    document = made.document
+    subjects = document["subjects"]
+    if subjects["content"]["mode"] == Mode.EXCLUDED and listed("content", statement):
+        made.put("/subjects/content", {"mode": Mode.REQUIRED})
+        unproven = [
+            {"check": check, "because": _UNPROVEN}
+            for check in ("content.request", "content.response")
+        ]
+        made.put("/waive", [*document["waive"], *unproven])
+    if subjects["provenance"]["mode"] == Mode.EXCLUDED and listed("provenance", statement):
+        made.put("/subjects/provenance", {"mode": Mode.REQUIRED})
+        other = parse_yaml(default_bytes(_RELEASES)).value
+        assert isinstance(other, dict)  # noqa: S101  (every shipped default is a map)
+        made.put("/provenance", other["provenance"])
+    if "provenance" in document:
+        asked = [e.request.url for e in statement.exchanges if e.purpose == "provenance"]
+        named = {found for url in asked if (found := _repository(url))}
+        if named:
+            made.put("/provenance/repositories", sorted(named))
+
+
+def _repository(url: str) -> str:
+    """Return ``owner/name`` of the repository whose statements a URL asks for, or nothing."""
+    found = re.search(r"/repos/([\w.-]+/[\w.-]+)/attestations/", url, re.ASCII)
+    return "" if found is None else found.group(1)
 
 
 def _narrow_subjects(made: _Document, statement: Statement) -> None:
@@ -342,6 +382,7 @@ def _adapt(made: _Document, data: bytes, trust: TrustStore, blobs: BlobSource | 
         )
         raise UsageError(message)
     made.put("/signers/accept", list(opened.signatures))
+    _widen_subjects(made, statement)
     _narrow_subjects(made, statement)
     _allow_session(made, statement)
     _count_cpus(made, statement)
@@ -394,6 +435,28 @@ def _waive_unrecorded(made: _Document, outcomes: Outcomes) -> None:
         made.put("/waive", waived)
 
 
+# --- the best of several -------------------------------------------------------------------
+
+
+def best_draft(
+    bundle: bytes,
+    trust: TrustStore | None = None,
+    blobs: BlobSource | None = None,
+    *,
+    accept_added: bool = False,
+) -> Draft | None:
+    """Return the draft from the shipped default that leaves least of a bundle open.
+
+    None where no default fits. Raises as `draft_policy`.
+    """
+    statement = open_unverified(bundle, bounds=BOUNDS).evidence.statement
+    made = [
+        draft_policy(name, bundle, trust, blobs, accept_added=accept_added)
+        for name in fitting_defaults(statement)
+    ]
+    return min(made, key=lambda draft: len(draft.open), default=None)
+
+
 # --- the command -----------------------------------------------------------------------------
 
 
@@ -402,8 +465,12 @@ def draft_policy(
     bundle: bytes | None,
     trust: TrustStore | None = None,
     blobs: BlobSource | None = None,
+    *,
+    accept_added: bool = False,
 ) -> Draft:
     """Make a policy from the shipped default ``name`` and, if given, a good bundle.
+
+    ``accept_added``: accept the vendor roots that trust files add to the shipped ones.
 
     ``trust``: a store that knows the bundle's signer, if the caller has one; without it the
     signature is not verified and the draft says so. ``blobs``: what is too large for the file, as
@@ -420,8 +487,12 @@ def draft_policy(
             "It names no signer and pins nothing yet: fill in signers.accept, tdx.sets, xfam,",
             "event_log.compose_hashes, gpu.driver and gpu.vbios from sources you trust.",
         ]
-        return Draft(data=policy_text(document, title=title), open=(), signer_known=False)
+        data = policy_text(document, title=title)
+        return Draft(default=name, data=data, open=(), signer_known=False)
     store = TrustStore.build() if trust is None else trust
+    if accept_added:
+        added = {anchor.purpose.value for anchor in store.added_vendor_anchors}
+        made.document["trust"]["accept_added"] = sorted(added)
     _adapt(made, bundle, store, blobs)
     title += [
         "Lines marked below were taken from one bundle. They accept that bundle by construction;",
@@ -443,4 +514,4 @@ def draft_policy(
         if outcome.status not in (Status.PASS, Status.NOT_APPLICABLE)
         and (known or check != "signer.standing")  # the key is not here to be judged
     )
-    return Draft(data=data, open=remaining, signer_known=known)
+    return Draft(default=name, data=data, open=remaining, signer_known=known)

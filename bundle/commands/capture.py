@@ -576,13 +576,15 @@ def _tell(result: CaptureResult) -> None:
         )
     else:
         _tell_draft(result)
-    if result.journal is not None:
+    if result.journal is None:
+        return
+    if not result.complete or any(gap.again for gap in result.gaps):
         say(f"the journal stays in {result.journal}; ask again for what is missing with --resume")
+    else:
+        say(f"the journal stays in {result.journal}; delete it when you need it no more")
 
 
 def _tell_draft(result: CaptureResult) -> None:
-    from bundle.importing import next_step  # noqa: PLC0415  (help does not need it)
-
     draft = result.draft
     if draft is None:
         return
@@ -591,4 +593,4 @@ def _tell_draft(result: CaptureResult) -> None:
         say(*(f"  {status}  {check}  {reason}" for check, status, reason in draft.open))
     else:
         say("under a policy drafted from the bundle itself it is VERIFIED; confirm pins elsewhere")
-    say(next_step(result.out))
+    say(f"next: teebundle policy init --from {draft.default} --bundle {result.out} -o policy.yaml")
