@@ -248,7 +248,7 @@ def test_failure_no_first_byte_is_timeout() -> None:
 
 
 def test_failure_total_ends_a_silence_that_the_idle_limit_allows() -> None:
-    recorded = served(after_request(end="wait"), replace(PATIENT, total_s=0.3))
+    recorded = served(after_request(end="wait"), replace(PATIENT, idle_s=600.0, total_s=0.3))
     assert failed(recorded) == ("timeout", "the answer took longer than 0.3 s")
 
 

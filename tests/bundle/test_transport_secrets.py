@@ -153,6 +153,40 @@ def test_secret_in_the_address_is_replaced_in_the_record_alone() -> None:
     clean(recorded)
 
 
+CHUNKED = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"{CHUNKED}\r\n1;KEY\r\nx\r\n0\r\nX-Trailer: KEY\r\n\r\n",
+        f"{CHUNKED}Location: https://h/KEY?k=KEY#KEY\r\nX-Folded:\r\n KEY\r\n\r\n0\r\n\r\n",
+        f"{CHUNKED}\r\nKEY\r\n",
+        f"{CHUNKED}\r\n1\r\nxKEY\r\n",
+        "HTTP/1.1 200 KEY\r\n\r\nKEY",
+        "HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\nxKEY",
+        "HTTP/1.1 KEY\r\n\r\n",
+        "KEY\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nKEY\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: KEY\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: KEY\r\n\r\n",
+        "HTTP/1.1 103 KEY\r\nLink: KEY\r\n\r\nHTTP/1.1 204 KEY\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX-A: KEY\r\n" + "A: b\r\n" * 600 + "\r\n",
+        "HTTP/1.1 200 OK\r\nX-A: KEY\r\nB: " + "b" * (70 << 10) + "\r\n\r\n",
+    ],
+)
+def test_secret_is_recorded_from_no_place_of_an_answer(answer: str) -> None:
+    for form in credential_forms(KEY):
+        sink = Sink()
+        text = answer.replace("KEY", form.decode())
+        with serving(text.encode()) as server, Transport(bounds=QUICK) as transport:
+            recorded = transport.record(
+                "POST", server.url(), purpose="chat", body=b"{}", credential=BEARER, sink=sink
+            )
+        clean(recorded)
+        assert not any(found in sink.data for found in credential_forms(KEY))
+
+
 def test_secret_in_a_refused_address_is_not_printed() -> None:
     with Transport(secrets=(KEY,)) as transport, pytest.raises(UsageError) as caught:
         transport.record("GET", "http://10.0.0.1/?api_key=" + KEY, purpose="other")
