@@ -54,6 +54,7 @@ from verify.nvidia import certificates, nras, rim, spdm
 from verify.policy.loader import load_policy
 from verify.trust.file import read_trust_file
 from verify.trust.store import TrustStore
+from verify.wire import strict_json
 
 ROOT = Path(__file__).resolve().parent.parent
 EVIDENCE = ROOT.parent / "shared" / "evidence" / "tdx"
@@ -244,7 +245,7 @@ def own_modules(words: list[str], place: Path) -> list[str]:
 
 def forget() -> None:
     """Empty every cache."""
-    for module in (x509, certificates, rim, nras, ecdsa):
+    for module in (x509, certificates, rim, nras, ecdsa, strict_json):
         module.forget()  # type: ignore[attr-defined]
 
 

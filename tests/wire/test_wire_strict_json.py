@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verify.engine.errors import FormatError
-from verify.wire import limits
+from verify.wire import limits, strict_json
 from verify.wire.strict_json import (
     JsonError,
     Profile,
@@ -406,3 +406,33 @@ def test_own_profile_reads_what_the_standard_reader_reads():
             assert parse_own(data, limit=LIMIT) == text
         except JsonError:
             assert ord(text) < 0x20
+
+
+def test_json_remembered_documents_are_bounded_and_read_as_if_new():
+    strict_json.forget()
+    documents = [b'{"a": [%d, "%s"]}' % (n, b"x" * 100_000) for n in range(12)]
+    first = [strict_json.parse_evidence(data) for data in documents]
+    assert sum(map(len, strict_json._KEPT)) <= strict_json._KEPT_BYTES
+    assert documents[-1] in strict_json._KEPT
+    assert documents[0] not in strict_json._KEPT
+    again = [strict_json.parse_evidence(data) for data in (*documents, *documents[-2:])]
+    strict_json.forget()
+    fresh = [strict_json.parse_evidence(data) for data in documents]
+    assert first == again[:12] == fresh
+    assert again[12:] == fresh[-2:]
+
+
+def test_json_remembered_document_is_still_refused_beyond_a_smaller_limit():
+    data = b'["' + b"x" * 2000 + b'"]'
+    strict_json.parse_evidence(data)
+    with pytest.raises(JsonError) as caught:
+        strict_json.parse_evidence(data, limit=1500)
+    assert caught.value.code == "input.too_large"
+
+
+def test_json_refusals_are_not_remembered():
+    data = b'{"a": 1, "b": "' + b"x" * 2000 + b'", "a": 1}'
+    for _ in range(2):
+        with pytest.raises(JsonError) as caught:
+            strict_json.parse_evidence(data)
+        assert caught.value.code == "input.duplicate_member"

@@ -162,10 +162,12 @@ def _first_init(self: object, *positional: object, **named: object) -> None:
     Most classes have a handful of instances in one verification, fewer than compiling is worth.
     """
     kind = type(self)
-    left = _built.get(kind, _UNCOMPILED)
-    if left and not positional:
-        _built[kind] = left - 1
-        if _build(self, kind, named):
+    plan = _PLANS.get(kind)
+    if plan is None:
+        plan = _PLANS[kind] = _Plan(kind)
+    if plan.left and not positional:
+        plan.left -= 1
+        if plan.build(self, named):
             return
     constructor = _constructor(kind)
     constructor.__qualname__ = f"{kind.__qualname__}.__init__"
@@ -173,33 +175,55 @@ def _first_init(self: object, *positional: object, **named: object) -> None:
     constructor(self, *positional, **named)
 
 
-_built: Final[dict[type, int]] = {}
+class _Plan:
+    """How instances of one class are built without a constructor of its own.
 
-
-def _build(self: object, kind: type, named: dict[str, object]) -> bool:
-    """Set every field from ``named``; False where the call is not exact, and the value is no value.
-
-    The compiled constructor then tells what is wrong in the words everybody knows.
+    ``left``: how many more before it gets one.
     """
-    left = len(named)
-    put = object.__setattr__
-    for f in fields_of(kind):
-        name = f.name
-        if name in named and f.init:
-            put(self, name, named[name])
-            left -= 1
-        elif f.default_factory is not None:
-            put(self, name, f.default_factory())
-        elif f.default is not MISSING:
-            put(self, name, f.default)
-        elif f.init:
+
+    __slots__ = ("after", "known", "left", "made", "needed", "plain")
+
+    def __init__(self, kind: type) -> None:
+        self.left = _UNCOMPILED
+        self.known: set[str] = set()
+        self.needed: set[str] = set()
+        self.plain: list[tuple[str, object]] = []
+        self.made: list[tuple[str, Callable[[], object]]] = []
+        for f in fields_of(kind):
+            if f.init:
+                self.known.add(f.name)
+            if f.default_factory is not None:
+                self.made.append((f.name, f.default_factory))
+            elif f.default is not MISSING:
+                self.plain.append((f.name, f.default))
+            elif f.init:
+                self.needed.add(f.name)
+        self.after: Callable[[object], None] | None = getattr(kind, "__post_init__", None)
+
+    def build(self, instance: object, named: dict[str, object]) -> bool:
+        """Set every field from ``named``; False, with nothing done, where the call is not exact.
+
+        The compiled constructor then tells what is wrong in the words everybody knows.
+        """
+        names = named.keys()
+        if not self.needed <= names or not names <= self.known:
             return False
-    if left:
-        return False
-    after = getattr(self, "__post_init__", None)
-    if after is not None:
-        after()
-    return True
+        put = object.__setattr__
+        for name, given in named.items():
+            put(instance, name, given)
+        if len(named) < len(self.needed) + len(self.plain) + len(self.made):
+            for name, default in self.plain:
+                if name not in named:
+                    put(instance, name, default)
+            for name, make in self.made:
+                if name not in named:
+                    put(instance, name, make())
+        if self.after is not None:
+            self.after(instance)
+        return True
+
+
+_PLANS: Final[dict[type, _Plan]] = {}
 
 
 class _StandardFields:

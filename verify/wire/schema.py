@@ -47,6 +47,7 @@ _TYPES: Final[Mapping[str, type]] = {
     "boolean": bool,
     "null": type(None),
 }
+_ONLY_NULL: Final = {"type": "null"}
 _BESIDE: Final = {
     "required": "properties",
     "properties": "additionalProperties",
@@ -109,12 +110,6 @@ def load(name: str) -> Mapping[str, Any]:
 # --- compiling -------------------------------------------------------------------------------
 
 
-def _is(value: object, name: str) -> bool:
-    if name == "integer":
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, _TYPES[name])
-
-
 def _same(value: object, wanted: object) -> bool:
     return type(value) is type(wanted) and value == wanted
 
@@ -141,7 +136,7 @@ def _judge_keywords(keywords: frozenset[str]) -> None:
 class _Compiler:
     """Turns the parts of one schema file into functions; each definition once.
 
-    ``eager`` False: branches that a member of the value picks are compiled when one is picked.
+    ``eager`` False: members, elements and branches are compiled when a value has the first one.
     """
 
     def __init__(self, root: Mapping[str, Any], *, eager: bool = True) -> None:
@@ -155,7 +150,7 @@ class _Compiler:
         """Return a function that raises `_Mismatch` for a value the schema refuses."""
         if isinstance(schema, bool):
             return _anything if schema else _nothing
-        if schema == {"type": "null"}:
+        if schema == _ONLY_NULL:
             return _null
         keywords = frozenset(schema)
         if keywords not in self._sound:
@@ -177,9 +172,9 @@ class _Compiler:
 
         return every
 
-    def _picked(self, schema: Mapping[str, Any]) -> _Check:
-        """Return the check of a branch that may never be picked."""
-        if self._eager:
+    def _picked(self, schema: Mapping[str, Any] | bool) -> _Check:
+        """Return the check of a part that may never be met."""
+        if self._eager or schema in (True, False, _ONLY_NULL):
             return self.compile(schema)
         made: list[_Check] = []
 
@@ -220,7 +215,7 @@ class _Compiler:
         named = self._discriminator(schema["anyOf"])
         if named is not None:
             return _dispatch(named, [self._picked(branch) for branch in schema["anyOf"]])
-        branches = [self.compile(branch) for branch in schema["anyOf"]]
+        branches = [self._picked(branch) for branch in schema["anyOf"]]
         branches.sort(key=lambda branch: branch is not _null)
 
         def any_of(value: object) -> None:
@@ -263,7 +258,10 @@ class _Compiler:
         return self._members(schema) if named else self._map(schema)
 
     def _members(self, schema: Mapping[str, Any]) -> _Check:
-        members = {name: self.compile(below) for name, below in schema["properties"].items()}
+        properties = schema["properties"]
+        members = (
+            {name: self.compile(below) for name, below in properties.items()} if self._eager else {}
+        )
         required = frozenset(schema.get("required", ()))
 
         def check(value: object) -> None:
@@ -274,14 +272,16 @@ class _Compiler:
                 raise _Mismatch("the member {} is missing", missing)
             name = ""
             try:
-                for name, below in members.items():
+                for name, schema_below in properties.items():
                     if name in value:
-                        below(value[name])
+                        if name not in members:
+                            members[name] = self.compile(schema_below)
+                        members[name](value[name])
             except _Mismatch as mismatch:
                 mismatch.path.append(name)
                 raise
-            if not value.keys() <= members.keys():
-                unknown = min(value.keys() - members.keys())
+            if not value.keys() <= properties.keys():
+                unknown = min(value.keys() - properties.keys())
                 raise _Mismatch("{} is no member known here", unknown)
 
         return check
@@ -289,7 +289,7 @@ class _Compiler:
     def _map(self, schema: Mapping[str, Any]) -> _Check:
         ((prefix, below),) = schema["patternProperties"].items()
         search = re.compile(prefix).search
-        entry = self.compile(below)
+        entry = self._picked(below)
         key = self.compile(schema["propertyNames"])
         most = int(schema["maxProperties"])
 
@@ -314,7 +314,7 @@ class _Compiler:
         least = schema.get("minItems", 0)
         most = schema["maxItems"]
         leading = [self.compile(below) for below in schema.get("prefixItems", ())]
-        rest = self.compile(schema["items"])
+        rest = self._picked(schema["items"])
         unique = schema.get("uniqueItems", False)
 
         def check(value: object) -> None:
@@ -407,13 +407,13 @@ def _kind(schema: Mapping[str, Any]) -> _Check | None:
         return None
     named = schema["type"]
     names = (named,) if isinstance(named, str) else tuple(named)
+    kinds = tuple(_TYPES[name] for name in names)
+    truth = "boolean" in names or "integer" not in names  # Python's bool is an int
     wanted = f"{' or '.join(names)} expected"
 
     def check(value: object) -> None:
-        for name in names:
-            if _is(value, name):
-                return
-        raise _Mismatch(wanted)
+        if not isinstance(value, kinds) or (not truth and isinstance(value, bool)):
+            raise _Mismatch(wanted)
 
     return check
 
