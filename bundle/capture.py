@@ -954,7 +954,7 @@ def _judged(
 ) -> tuple[Report | None, Draft | None, str]:
     """Verify a sealed file: a report under the policy given, else a policy drafted from it."""
     # the verifier costs more than a short capture; what has failed before does not pay for it
-    from verify.api import verify_bundle  # noqa: PLC0415
+    from verify.api import open_unverified, verify_bundle  # noqa: PLC0415
     from verify.cli.blobs import BlobFolder  # noqa: PLC0415
     from verify.engine.asof import AsOf  # noqa: PLC0415
     from verify.trust.store import TrustStore  # noqa: PLC0415
@@ -982,7 +982,8 @@ def _judged(
     except TeebundleError as error:
         return None, None, str(error)
     if draft is None:
-        return None, None, "no shipped policy fits its profile and what it holds"
+        profile = open_unverified(data, bounds=bounds).evidence.statement.profile
+        return None, None, f"no shipped policy fits profile {profile} and this bundle"
     return None, draft, ""
 
 

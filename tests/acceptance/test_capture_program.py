@@ -242,3 +242,43 @@ def test_a_policy_can_be_drafted_from_a_bundle_with_a_large_answer(tmp_path: Pat
     seen = where.run(*words, "-o", where.folder / "b.yaml", "--blobs", f"{where.out}.blobs")
     assert "artifact.external_unavailable" in blind.stderr
     assert "artifact.external_unavailable" not in seen.stderr
+
+
+def test_a_capture_between_beacon_and_timestamp_is_bracketed(
+    near: tuple[Place, Simulator],
+) -> None:
+    where, simulator = near
+    done = where.capture(
+        "--prompt", "hello", "--tsa", simulator.tsa, "--beacon", simulator.beacon
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    words = (
+        "verify", where.out, "--policy", where.folder / "policy.yaml", "--trust",
+        where.folder / "trust.json", "--signer", where.folder / "k/signer.pub", "-f", "json",
+    )  # fmt: skip
+    report = json.loads(where.run(*words).stdout)
+    checks = {check["id"]: check["status"] for check in report["checks"]}
+    assert checks["time.timestamp"] == "PASS"
+    assert checks["time.beacon"] == "PASS"
+    assert "bracketed" in json.dumps(report)
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"), [("tsa-reject", "timestamp"), ("tsa-wrong-nonce", "timestamp")]
+)
+def test_a_failed_timestamp_is_told_and_the_bundle_is_kept(
+    fault: str, says: str, tmp_path: Path
+) -> None:
+    with Simulator("near-direct", fault=fault) as simulator:
+        where = place(tmp_path, simulator, "near-direct")
+        done = where.capture("--prompt", "hello", "--tsa", simulator.tsa)
+        assert done.returncode == 5, done.stdout + done.stderr
+        assert says in done.stderr
+        assert "VERIFIED (0)" in done.stdout
+        stamped = where.run(
+            "timestamp", where.out, "--tsa", simulator.tsa, "--trust",
+            where.folder / "trust.json", "--ca-file", where.folder / "ca.pem", "-o",
+            where.folder / "new.json",
+        )  # fmt: skip
+    assert stamped.returncode == 5
+    assert not (where.folder / "new.json").exists()
