@@ -14,6 +14,7 @@ import contextlib
 import selectors
 import socket
 import ssl
+import threading
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -191,14 +192,35 @@ class Proxy:
         return cls(host, port, authorization)
 
 
+_Address = tuple[int, int, int, str, Any]  # what socket.getaddrinfo gives
+
+
+def _addresses(host: str, port: int, wait: Wait, limit_s: float, place: str) -> list[_Address]:
+    """Ask for the addresses of a host. Raises `Broken`.
+
+    In a thread, because the system's resolver takes its own time: minutes, if name servers are
+    silent, and no signal ends it.
+    """
+    found: list[_Address] = []
+
+    def ask() -> None:
+        with contextlib.suppress(OSError, UnicodeError):
+            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+
+    asking = threading.Thread(target=ask, name="teebundle-resolver", daemon=True)
+    asking.start()
+    asking.join(wait(limit_s))
+    if asking.is_alive():
+        raise Broken("timeout", f"{place}: its address was not found within {limit_s:g} s")
+    if not found:
+        raise Broken("unreachable", f"{place}: there is no such host")
+    return found
+
+
 def _reached(host: str, port: int, wait: Wait, limit_s: float, place: str) -> socket.socket:
     """Connect to the first address that answers. Raises `Broken`."""
-    try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise Broken("unreachable", f"{place}: there is no such host") from error
     trouble: OSError = ConnectionError()
-    for family, kind, protocol, _, address in addresses:
+    for family, kind, protocol, _, address in _addresses(host, port, wait, limit_s, place):
         made = socket.socket(family, kind, protocol)
         try:
             made.settimeout(wait(limit_s))

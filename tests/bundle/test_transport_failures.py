@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +82,20 @@ def test_failure_unknown_host_is_unreachable(monkeypatch: pytest.MonkeyPatch) ->
         "unreachable",
         "api.example:443: there is no such host",
     )
+
+
+def test_failure_silent_name_servers_are_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def silent(*_: object, **__: object) -> None:
+        over.wait(20)
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    recorded = asked("https://api.example/", replace(PATIENT, connect_s=0.2))
+    over.set()
+    trouble, what = failed(recorded)
+    assert (trouble, "its address was not found within 0.2 s" in what) == ("timeout", True)
 
 
 def test_failure_first_address_dead_second_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,3 +108,9 @@ def test_informational_answer_ends_wherever_it_is_cut(pieces: list[bytes], secon
     assert (recorded.status, recorded.response_body) == (200, b"x")
     assert recorded.first_byte_at is not None
     assert (recorded.first_byte_at - recorded.started_at).total_seconds() == seconds
+
+
+def test_length_beside_chunks_counts_for_nothing() -> None:
+    head, _, rest = chunked([b"abc"], "Content-Length: 99999").partition(b"\r\n\r\n")
+    recorded = exchanged([head + b"\r\n\r\n", rest])
+    assert (recorded.complete, recorded.response_body) == (True, b"abc")

@@ -110,6 +110,7 @@ def test_record_request_is_sent_and_kept_as_given() -> None:
         "Content-Length",
     ]
     assert ("Accept-Encoding", "identity") in (recorded.request_headers or ())
+    assert (recorded.request_headers or ())[0] == ("Host", f"127.0.0.1:{server.port}")
     assert (recorded.method, recorded.session, recorded.purpose) == ("POST", "s7", "chat")
     assert recorded.url == server.url("/v1/x?model=TEE/a%2Fb&z")
 
