@@ -211,6 +211,24 @@ def test_inprocess_only_the_last_credentials_are_remembered() -> None:
     assert kept[-1].response_body == b"key-0001-000 "
 
 
+@pytest.mark.parametrize(
+    ("method", "answer", "whole"),
+    [
+        ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", True),
+        ("GET", b"HTTP/1.1 204 No Content\r\n\r\n", True),
+        ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", True),
+        ("GET", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", False),
+    ],
+)
+def test_inprocess_answer_without_a_body_is_whole_unread(
+    method: str, answer: bytes, whole: bool
+) -> None:
+    kept = Kept()
+    with serving(answer) as server, client(kept) as made, made.stream(method, server.url()):
+        pass
+    assert (kept.one.complete, kept.one.response_body) == (whole, None)
+
+
 def test_inprocess_stream_closed_early_is_not_read_on(both: Both) -> None:
     def script(line: Line) -> None:
         line.request()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+import json
+from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bundle.bounds import Bounds
 from bundle.recording import RecordedExchange, StoredBody, Withholding, redacted_url
@@ -241,6 +245,29 @@ def test_body_without_secret_passes_the_search_unaltered() -> None:
         with serving(chunked(parts)) as server, Transport(secrets=(KEY,)) as transport:
             recorded = transport.record("GET", server.url(), purpose="other")
         assert (recorded.response_body, recorded.complete) == (body, True)
+
+
+@given(
+    st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=8, max_size=60),
+    st.binary(max_size=5),
+    st.binary(max_size=5),
+)
+def test_credential_is_known_in_every_usual_writing(key: str, before: bytes, after: bytes) -> None:
+    forms = credential_forms(key)
+    around = before + key.encode() + after
+    for text in (
+        around,
+        around.hex().encode(),
+        around.hex().upper().encode(),
+        b64encode(around),
+        urlsafe_b64encode(around),
+        quote(key, safe="").encode(),
+        quote(key).encode(),
+        json.dumps(key).encode(),
+        json.dumps(key).replace("/", "\\/").encode(),
+        key.lower().encode(),
+    ):
+        assert any(form in text for form in forms)
 
 
 def test_withholding_finds_what_lies_across_any_cut() -> None:
