@@ -19,7 +19,7 @@ from typing import Final, Literal
 from bundle.bodies import AnyBody, ExternalBlob, head, loaded, pieces, refuse_changed, response_of
 from bundle.recording import Header, RecordedExchange, RecordedTls, StoredBody
 from verify.engine.errors import FormatError, UsageError
-from verify.wire.derive import run_steps
+from verify.wire.derive import Body
 from verify.wire.limits import DEFAULT
 from verify.wire.model import KeyId
 
@@ -146,6 +146,7 @@ class Assembly:
     _external: dict[str, ExternalBlob] = field(default_factory=dict)
     _salted: set[str] = field(default_factory=set)
     _framing: dict[str, str] = field(default_factory=dict)
+    _reading: tuple[str, Body] | None = None
     _exchanges: list[dict[str, object]] = field(default_factory=list)
     _nonces: list[dict[str, object]] = field(default_factory=list)
     _bindings: list[dict[str, object]] = field(default_factory=list)
@@ -276,7 +277,9 @@ class Assembly:
             message = f"{source} is salted: nothing may be derived from it"
             raise ValueError(message)
         try:
-            body = run_steps(self.body(source), tuple(steps))
+            if self._reading is None or self._reading[0] != source:
+                self._reading = source, Body(self.body(source))
+            body = self._reading[1].derive(tuple(steps))
         except FormatError as error:
             message = f"{source}: steps {list(steps)} do not lead to bytes: {error.what}"
             raise UsageError(message) from error

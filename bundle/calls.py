@@ -13,7 +13,7 @@ Source: providers.md 2.1, 2.4, 2.8; DESIGN invariant "nothing is lost".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -251,6 +251,13 @@ class Provider(Protocol):
 
     def after_chat(self, scene: Scene, chat: RecordedExchange) -> Steps[None]:
         """Look up what signs the chat (signature, receipt), where the provider has such."""
+        ...
+
+    def unsigned(self, chat: RecordedExchange, exchanges: Sequence[RecordedExchange]) -> str:
+        """Say why there is nothing that signs a chat; empty where there is, or nobody signs one.
+
+        ``exchanges``: all of the capture.
+        """
         ...
 
     def after(self, scene: Scene, attested: Attested) -> Steps[Attested]:

@@ -34,6 +34,7 @@ __all__ = [
     "Inventory",
     "Platform",
     "SessionNonce",
+    "carries_signature",
     "header",
     "media_type",
     "nonce_of",
@@ -83,6 +84,10 @@ _CHAIN_HEADERS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Header that carries a PEM chain, percent-encoded -> (role beside it, its own role)."""
 
+
+MOST_ITEMS: Final = 2560
+"""Items derived from the answers of one session: of two rounds with 64 machines of eight GPUs each,
+and room in a statement (4096 artifacts) for everything else."""
 
 # --- roles -----------------------------------------------------------------------------------
 
@@ -296,6 +301,7 @@ class Inventory:
     _kept: list[_Kept] = field(default_factory=list)
     _answers: list[_Listed] = field(default_factory=list)
     _nonce_ids: dict[bytes, str] = field(default_factory=dict)
+    _derived: int = 0
 
     def add(self, recorded: RecordedExchange, *, name: str = "") -> ExchangeIds:
         """Add one exchange and everything derived from it. ``name``: the file, for messages.
@@ -397,6 +403,9 @@ class Inventory:
         return tuple(chains)
 
     def _derive_items(self, answer: RecognisedAnswer, kept: _Kept, source: str) -> None:
+        if self.lenient and self._derived + len(answer.items) > MOST_ITEMS:
+            return  # kept as it is: a statement that no reader takes would keep nothing at all
+        self._derived += len(answer.items)
         listed = _Listed(answer=answer, exchange=kept.ids, recorded=kept.recorded, ids={})
         self._answers.append(replace(listed, ids=self._ids_of(answer, source, {})))
 
@@ -712,6 +721,11 @@ def _signature_event(recorded: RecordedExchange) -> bytes | None:
             return _event_data(stream)
     except OSError:
         return None
+
+
+def carries_signature(chat: RecordedExchange) -> bool:
+    """Whether a signature came with a chat: in a header, or in an event of its stream."""
+    return header(chat, "signature") is not None or bool(_signature_event(chat))
 
 
 def _event_data(stream: BinaryIO) -> bytes | None:

@@ -7,7 +7,7 @@ Source: providers.md 8.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,6 +59,13 @@ class Aci(Basis):
     ) -> str:
         """Return path and query of a report request."""
         return query("/v1/aci/attestation", ("nonce", nonce.hex()))
+
+    def unsigned(self, chat: RecordedExchange, exchanges: Sequence[RecordedExchange]) -> str:
+        """Say why there is no receipt; empty where there is one."""
+        if url_name(header(chat, "x-receipt-id")) is None and chat_id(chat) is None:
+            return "the answer has no id by which its receipt could be looked up"
+        found = any(one.purpose == "receipt" and members(one) is not None for one in exchanges)
+        return "" if found else "no look-up brought a receipt"
 
     def after_chat(self, scene: Scene, chat: RecordedExchange) -> Steps[None]:
         """Fetch the receipt, by its id or the chat's, and the records that it names."""

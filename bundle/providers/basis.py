@@ -31,7 +31,7 @@ from bundle.calls import (
     usable,
 )
 from bundle.providers import bodies
-from bundle.providers.reading import attested, chat_id, members, whole_chat
+from bundle.providers.reading import attested, chat_id, members, text_of, whole_chat
 from bundle.recording import RecordedExchange
 from verify.engine.errors import UsageError
 
@@ -348,6 +348,14 @@ class Basis:
                 return
             if recorded.status == 404:
                 patience = PATIENT  # what nobody had within a minute is not waited for again
+
+    def unsigned(self, chat: RecordedExchange, exchanges: Sequence[RecordedExchange]) -> str:
+        """Say why there is nothing that signs a chat; empty where there is."""
+        if chat_id(chat) is None:
+            return "the answer has no id by which its signature could be looked up"
+        stated = (members(one) for one in exchanges if one.purpose == "signature")
+        signed = any(found is not None and text_of(found, "signature") for found in stated)
+        return "" if signed else "no look-up brought a signature"
 
     def look_up(self, scene: Scene, step: str, purpose: str, path: str) -> Call:
         """Return a request for what belongs to a chat."""

@@ -12,6 +12,7 @@ Source: providers.md 6.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -63,6 +64,14 @@ class Chutes(Basis):
     def after_chat(self, scene: Scene, chat: RecordedExchange) -> Steps[None]:  # noqa: ARG002
         """Ask for nothing: nobody signs a chat here."""
         yield from ()
+
+    def unsigned(
+        self,
+        chat: RecordedExchange,  # noqa: ARG002
+        exchanges: Sequence[RecordedExchange],  # noqa: ARG002
+    ) -> str:
+        """Return nothing: nobody signs a chat here, so nothing is missing."""
+        return ""
 
     def fixed(self, scene: Scene) -> str | None:  # noqa: ARG002
         """Return None: the id of the model is to be looked up first."""

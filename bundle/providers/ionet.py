@@ -13,11 +13,13 @@ Source: providers.md 5.1, 5.4.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bundle.calls import Call, ChatAsk, Scene
 from bundle.providers import bodies
 from bundle.providers.basis import JSON, Basis
+from bundle.recording import RecordedExchange
 from verify.engine.errors import UsageError
 
 
@@ -66,6 +68,16 @@ class IoNet(Basis):
         if scene.options.get("model_id") == "omit":
             del members["model_id"]
         return replace(call, method="POST", body=bodies.compact(members), headers=JSON)
+
+    def unsigned(
+        self,
+        chat: RecordedExchange,
+        exchanges: Sequence[RecordedExchange],  # noqa: ARG002
+    ) -> str:
+        """Say that no signature came with a chat; empty where one did."""
+        from bundle.inventory import carries_signature  # noqa: PLC0415  (reads what was recorded)
+
+        return "" if carries_signature(chat) else "no signature came with the answer"
 
     def chat_path(self, scene: Scene) -> str:
         """Return the path of the chat."""

@@ -14,7 +14,7 @@ Source: providers.md 7.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -123,6 +123,14 @@ class Tinfoil(Basis):
         models = None if table is None else table.get("models")
         entry = models.get(scene.model or "") if isinstance(models, Mapping) else None
         return entry if isinstance(entry, Mapping) else None
+
+    def unsigned(
+        self,
+        chat: RecordedExchange,  # noqa: ARG002
+        exchanges: Sequence[RecordedExchange],  # noqa: ARG002
+    ) -> str:
+        """Return nothing: nobody signs a chat here, so nothing is missing."""
+        return ""
 
     def before(self, scene: Scene) -> Steps[Attested]:
         """Attest, with collateral and the releases that say what was measured."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -95,6 +95,10 @@ class Tiny:
             yield from patiently(
                 lambda _: _get("signature.ecdsa", f"{scene.base_url}/signature", "signature")
             )
+
+    def unsigned(self, chat: RecordedExchange, exchanges: Sequence[RecordedExchange]) -> str:
+        signed = any(one.purpose == "signature" and usable(one) for one in exchanges)
+        return "" if signed else "no signature"
 
     def after(self, scene: Scene, attested: Attested) -> Steps[Attested]:
         return (yield from self._round(scene, 2))

@@ -414,6 +414,24 @@ def test_capture_without_signature_asks_for_it_when_resumed(case: Case) -> None:
     assert purposes(evidence(result)).count("signature") == 7
 
 
+def test_capture_whose_answer_cannot_be_looked_up_is_not_whole(case: Case) -> None:
+    case.network.served["/chat"] = [b""]
+    result = capture(case.asked(), case.means())
+    assert result.complete
+    assert not result.whole
+    (gap,) = result.gaps
+    assert gap == Gap(
+        step="signature",
+        purpose="signature",
+        what="signature: no signature",
+        essential=True,
+        again=False,
+    )
+    assert ("exchange.recorded", "fail", "signature: no signature") in [
+        (one["check"], one["status"], one.get("note")) for one in stated(result)["observations"]
+    ]
+
+
 def test_capture_that_is_not_attested_after_says_so(case: Case) -> None:
     answer = b'{"evidence":1}'
     case.network.served["/attestation"] = [answer, answer, 404]

@@ -324,3 +324,21 @@ def test_a_stream_is_whole_with_its_last_line_wherever_it_is_kept(tmp_path):
     assert not whole_chat(replace(answer(), response_file=stored(tmp_path, cut)))
     assert whole_chat(replace(answer(cut), done_at=answer().ended_at))
     assert not whole_chat(answer(body, status=500))
+
+
+# --- how much is taken apart --------------------------------------------------------------------
+
+
+def test_an_answer_with_more_items_than_a_statement_holds_is_kept_as_it_is(monkeypatch):
+    exchanges = list(aci_sim.service().exchanges())
+    whole = held(exchanges, profile="aci")
+    quotes = whole.ids_of("tdx.quote")
+    assert quotes
+    answers = whole.ids_of("provider.attestation")
+    counted = sum(one["origin"].get("artifact") in answers for one in whole._artifacts)
+    monkeypatch.setattr("bundle.inventory.MOST_ITEMS", counted)
+    assert held(exchanges, profile="aci").ids_of("tdx.quote") == quotes
+    monkeypatch.setattr("bundle.inventory.MOST_ITEMS", counted - 1)
+    less = held(exchanges, profile="aci")
+    assert less.ids_of("tdx.quote") == ()
+    assert less.ids_of("provider.attestation") == whole.ids_of("provider.attestation")

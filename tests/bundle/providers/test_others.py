@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -386,3 +387,51 @@ def test_aci_asks_by_the_chats_id_where_the_named_receipt_fits_no_path(named):
     asked, stage = provider("aci"), Stage(base_url="https://aci.example.test")
     call = next(asked.after_chat(stage, chat))
     assert call.url == "https://aci.example.test/v1/aci/receipts/chat-1"
+
+
+# --- what signs a chat ---------------------------------------------------------------------------
+
+CHAT = answer(b'data: {"id":"chat-1"}\n\ndata: [DONE]\n\n')
+NO_ID = answer(b"{}")
+
+
+def looked_up(body, purpose="signature", **more):
+    return replace(answer(body, **more), purpose=purpose)
+
+
+@pytest.mark.parametrize(
+    "name", ["nanogpt", "near-direct", "near-gateway", "phala", "dstack", "redpill", "venice"]
+)
+def test_a_chat_is_signed_by_a_look_up_that_brought_a_signature(name):
+    asked = provider(name)
+    good = looked_up(b'{"signature":"0x00","text":"t"}')
+    none = looked_up(b'{"error_code":"SIGNATURE_UNSUPPORTED","message":"no"}')
+    odd = looked_up(b'{"signature":7}')
+    assert asked.unsigned(CHAT, [none, good]) == ""
+    assert "no look-up brought" in asked.unsigned(CHAT, [none, odd, looked_up(b"<html>")])
+    assert "no look-up brought" in asked.unsigned(CHAT, [replace(good, purpose="attestation")])
+    assert "no look-up brought" in asked.unsigned(CHAT, [replace(good, status=404)])
+    assert "has no id" in asked.unsigned(NO_ID, [good])
+
+
+def test_an_aci_chat_is_signed_by_its_receipt():
+    asked, good = provider("aci"), looked_up(b'{"a":1}', purpose="receipt")
+    named = answer(b"{}", headers=(("X-Receipt-Id", "r1"),))
+    assert asked.unsigned(CHAT, [good]) == asked.unsigned(named, [good]) == ""
+    assert "no look-up brought a receipt" in asked.unsigned(CHAT, [replace(good, status=404)])
+    assert "no look-up brought a receipt" in asked.unsigned(CHAT, [looked_up(b'{"a":1}')])
+    assert "has no id" in asked.unsigned(NO_ID, [good])
+
+
+def test_an_ionet_chat_is_signed_by_what_comes_with_it():
+    asked = provider("ionet")
+    event = b'data: {"id":"c"}\n\nevent: signature\ndata: {"signature":"0x"}\n\n'
+    assert asked.unsigned(answer(b"{}", headers=(("Signature", "0x"),)), []) == ""
+    assert asked.unsigned(answer(event), []) == ""
+    assert "no signature came" in asked.unsigned(answer(b"event: signature\n\n"), [])
+    assert "no signature came" in asked.unsigned(CHAT, [looked_up(b'{"signature":"0x"}')])
+
+
+@pytest.mark.parametrize("name", ["tinfoil", "chutes"])
+def test_nothing_is_missing_where_nobody_signs(name):
+    assert provider(name).unsigned(NO_ID, []) == ""
