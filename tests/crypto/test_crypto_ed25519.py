@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from types import SimpleNamespace
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from verify.crypto import ed25519
+from verify.crypto.ecdsa import Curve, Signed, signed_der
 from verify.crypto.ed25519 import acceptable_key, signed
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(
@@ -86,3 +92,38 @@ def test_acceptable_key_not_canonical_is_refused() -> None:
 @given(st.binary(max_size=40), st.binary(max_size=70), st.binary(max_size=20))
 def test_signed_any_bytes_never_raises(key: bytes, signature: bytes, message: bytes) -> None:
     assert not signed(key, signature, message)
+
+
+def test_ed25519_keys_are_loaded_alike_where_the_compiled_part_is_elsewhere(monkeypatch):
+    raw = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
+    key = Ed25519PublicKey.from_public_bytes(raw)
+    assert ed25519.public_key(raw) == key
+    assert ed25519._loader()(raw) == key
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.bindings._rust", None)
+    assert ed25519._loader()(raw) == key
+    monkeypatch.setitem(
+        sys.modules,
+        "cryptography.hazmat.bindings._rust",
+        SimpleNamespace(openssl=SimpleNamespace()),
+    )
+    assert ed25519._loader()(raw) == key
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_ed25519_key_of_another_size_is_a_value_error(size):
+    with pytest.raises(ValueError, match="32 bytes"):
+        ed25519.public_key(bytes(size))
+
+
+def test_library_accepts_the_stated_algorithm_for_both_curves():
+    message = b"TEST ONLY"
+    for curve, native, digest in (
+        (Curve.P256, ec.SECP256R1(), hashes.SHA256()),
+        (Curve.P384, ec.SECP384R1(), hashes.SHA384()),
+    ):
+        private = ec.generate_private_key(native)
+        made = private.sign(message, ec.ECDSA(digest))
+        assert signed_der(private.public_key(), made, message, curve) is Signed.YES
+        assert signed_der(private.public_key(), made, message + b".", curve) is Signed.NO
+        other = private.sign(message, ec.ECDSA(hashes.SHA512()))
+        assert signed_der(private.public_key(), other, message, curve) is Signed.NO

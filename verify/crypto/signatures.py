@@ -65,7 +65,7 @@ def load_signer_key(spki: bytes) -> SignerKey:
             raw = spki[len(_ED25519_HEAD) :]
             if not ed25519.acceptable_key(raw):
                 raise FormatError(len(_ED25519_HEAD), "an Ed25519 key of small order")
-            native = Ed25519PublicKey.from_public_bytes(raw)
+            native = ed25519.public_key(raw)
         elif spki.startswith(_P256_HEAD) and len(spki) == len(_P256_HEAD) + 64:
             algorithm = Algorithm.ECDSA_P256
             point = spki[len(_P256_HEAD) - 1 :]
