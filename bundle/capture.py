@@ -33,12 +33,12 @@ from bundle.bounds import TRANSIENT, Bounds
 from bundle.calls import Attested, Call, ChatAsk, Provider, Steps, patiently, usable
 from bundle.collateral import Claims, Endpoints, Want
 from bundle.driver import SKEW, Asked, Driver, RefusedError, Sends, stated_date, unsent
-from bundle.events import Event, Watch, outcome_of, unwatched
+from bundle.events import Event, Watch, escaped, outcome_of, unwatched
 from bundle.importing import bundle_id_of
 from bundle.inventory import Inventory, SessionNonce
 from bundle.journal import CaptureError, Journal, JournalError, Plan, encoded
 from bundle.keys import Signer, key_id
-from bundle.recording import RecordedExchange
+from bundle.recording import RecordedExchange, redacted_url
 from bundle.scene import CaptureScene, MadeNonce, marker_of
 from bundle.seal import SealError, seal, search_credentials, write_new
 from verify.engine.errors import FormatError, TeebundleError, UsageError
@@ -70,6 +70,8 @@ __all__ = [
 ]
 
 _SEALING: Final = "sealing"
+_NOTE: Final = 400
+"""Characters that are shown of why no attestation came."""
 _ESSENTIAL: Final = frozenset({"chat", "signature", "receipt"})
 _FIRST_LOOK: Final = "cap-" + "0" * 32
 
@@ -198,7 +200,7 @@ def attest(driver: Driver, provider: Provider, scene: CaptureScene) -> Attested:
     attested = driver.run(provider.before(scene))
     if not attested.usable:
         failed = [a for a in driver.unanswered() if a.call.purpose == "attestation"]
-        why = attested.note or (outcome_of(failed[-1].recorded) if failed else "")
+        why = escaped(attested.note, _NOTE) or (outcome_of(failed[-1].recorded) if failed else "")
         what = f"{provider.name} gave no attestation" + (f": {why}" if why else "")
         raise CaptureError(what)
     return attested
@@ -459,6 +461,8 @@ def _plan(asked: CaptureAsked, means: Means) -> Plan:
             "out --prompt and --request"
         )
         raise UsageError(message)
+    if asked.beacon is not None and redacted_url(asked.beacon) != asked.beacon:
+        raise UsageError("--beacon: an address that holds a secret cannot be kept in the journal")
     base_url = asked.base_url or provider.base_url
     if base_url is None:
         raise UsageError(f"{provider.title} has no address of its own: name it with --base-url URL")
@@ -911,7 +915,7 @@ class _Capture:
             data = Path(told["out"]).read_bytes()
             if bundle_id_of(data) != told["id"]:
                 return None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         blobs = self.means.blobs or self.target.with_name(self.target.name + ".blobs")
         return self._written(

@@ -417,7 +417,8 @@ def resumed_settings(plan: Plan, given: Given, asked_of: Provider) -> Given:
 
 
 def _kept(settings: Settings) -> dict[str, str | None]:
-    """Return what a resumed capture wants back. No secret: a proxy with a user is left out."""
+    """Return what a resumed capture wants back. No secret: what holds one must be named again."""
+    from bundle.recording import redacted_url  # noqa: PLC0415  (help does not need it)
 
     def absolute(places: tuple[Path, ...]) -> list[str]:
         return [str(place.absolute()) for place in places]
@@ -436,7 +437,7 @@ def _kept(settings: Settings) -> dict[str, str | None]:
         "policy": one(settings.policy),
         "trust": absolute(settings.trust),
         "signer": absolute(settings.signer),
-        "tsa": list(settings.tsa),
+        "tsa": [url for url in settings.tsa if redacted_url(url) == url],
         "blobs": one(settings.blobs),
     }
     return {"given": json.dumps(members)}
@@ -490,10 +491,10 @@ def _stamping(
         return None
     from bundle.commands.timestamp import sender  # noqa: PLC0415  (few captures are stamped)
     from bundle.timestamps import demand_authorities, stamp  # noqa: PLC0415  (the same)
-    from bundle.transport import demand_secure  # noqa: PLC0415  (the same)
+    from bundle.transport import demand_address  # noqa: PLC0415  (the same)
 
     for url in settings.tsa:
-        demand_secure(url)
+        demand_address(url)
     demand_authorities(trust)
     return lambda data: stamp(data, settings.tsa, trust, sender(transport))
 

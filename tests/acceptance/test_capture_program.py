@@ -1,6 +1,7 @@
 """`teebundle capture` as users run it: exit codes, messages, event lines, going on after a kill."""
 
 import json
+import shlex
 import signal
 import subprocess
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.simulator.wire import Answer, Request
 from fixtures.simulator.world import Simulator
 from tests.acceptance.program import Place, peak_kib, place, without_peak
 
@@ -56,6 +58,60 @@ def test_event_lines_are_json_and_end_with_the_bundle(near: tuple[Place, Simulat
     assert events[-1]["file"] == str(where.out)
 
 
+@pytest.mark.parametrize("gone", ["| true", "> /dev/full"])
+def test_event_lines_that_nobody_reads_end_no_capture(
+    near: tuple[Place, Simulator], gone: str
+) -> None:
+    where, simulator = near
+    words = where.words(
+        "capture", "--config", where.config, "--key", where.key, "-o", where.out,
+        "--prompt", "hello", "--json",
+    )  # fmt: skip
+    done = subprocess.run(
+        f"{shlex.join(words)} {gone}",
+        shell=True,
+        cwd=where.folder,
+        env=where.environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert "fault of the program" not in done.stderr
+    assert left(where) == {"o.evidence.json"}
+    assert sum(one.method == "POST" for one in simulator.journal.requests) == 1
+
+
+def test_what_cannot_be_asked_again_is_not_said_to_be(near: tuple[Place, Simulator]) -> None:
+    where, simulator = near
+    real = simulator.provider.handlers[0]
+
+    def busy(request: Request) -> Answer | None:
+        return Answer(status=503) if request.method == "POST" else real(request)
+
+    simulator.provider.handlers = [busy]
+    done = where.capture("--prompt", "hello", "--stream")
+    assert done.returncode == 1, done.stderr  # REJECTED: the chat's status is no success
+    journal = where.out.with_name(where.out.name + ".journal")
+    assert "missing: chat: HTTP 503" in done.stderr
+    assert f"the journal stays in {journal}; delete it when you need it no more" in done.stderr
+    assert "--resume" not in done.stderr
+
+
+def test_what_can_be_asked_again_is_said_to_be(near: tuple[Place, Simulator]) -> None:
+    where, simulator = near
+    real = simulator.provider.handlers[0]
+
+    def large(request: Request) -> Answer | None:
+        looked_up = "/signature/" in request.path
+        return Answer(body=bytes(65 << 10)) if looked_up else real(request)
+
+    simulator.provider.handlers = [large]
+    done = where.capture("--prompt", "hello", "--stream")
+    assert done.returncode == 5, done.stderr
+    assert "missing: signature.ecdsa: too-large" in done.stderr
+    assert "ask again for what is missing with --resume" in done.stderr
+
+
 def test_a_request_file_is_sent_as_it_is_without_a_marker(near: tuple[Place, Simulator]) -> None:
     where, simulator = near
     text = '{ "model": "%s",  "stream": true, "messages": [{"role":"user","content":"é?"}] }'
@@ -78,6 +134,8 @@ def test_a_request_file_is_sent_as_it_is_without_a_marker(near: tuple[Place, Sim
         (("--prompt", "a", "--algorithm", "rsa"), "does not sign with"),
         (("--prompt", "a", "--tsa", "http://tsa.example"), "only https"),
         (("--prompt", "a", "--beacon", "http://log.example/"), "only https"),
+        (("--prompt", "a", "--beacon", "https://log.example/?token=abc"), "holds a secret"),
+        (("--prompt", "a", "--tsa", "https://tsa.example:0/"), "no address"),
         (("--prompt", "a", "--ca-file", "gone.pem"), "gone.pem"),
         (("--prompt", "a", "--policy", "gone.yaml"), "gone.yaml"),
         (("--prompt", "a", "--nras"), "--yes"),
@@ -282,3 +340,15 @@ def test_a_failed_timestamp_is_told_and_the_bundle_is_kept(
         )  # fmt: skip
     assert stamped.returncode == 5
     assert not (where.folder / "new.json").exists()
+
+
+def test_an_address_with_a_secret_is_not_kept_for_resuming(tmp_path: Path) -> None:
+    with Simulator("near-direct", fault="401") as simulator:
+        where = place(tmp_path, simulator, "near-direct")
+        secret = "k33p-this-0ut"
+        done = where.capture("--prompt", "a", "--tsa", f"{simulator.tsa}?token={secret}")
+    assert done.returncode == 5
+    kept = [path for path in Path(f"{where.out}.journal").rglob("*") if path.is_file()]
+    assert kept
+    assert not [path for path in kept if secret.encode() in path.read_bytes()]
+    assert secret not in done.stdout + done.stderr
