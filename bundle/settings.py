@@ -184,7 +184,7 @@ def settle(given: Given, environment: Mapping[str, str] | None = None) -> Settin
     nras = given.nras if given.nras is not None else bool(said.nras)
     nras_named = given.nras_key_env or said.nras_key_env
     nras_own = "nvidia_nras" not in (said.endpoints or {})
-    most = given.max_response or said.max_response
+    most = said.max_response if given.max_response is None else given.max_response
     if most is not None and not 0 < most <= MOST_RESPONSE_MIB:
         raise UsageError(f"--max-response is 1 to {MOST_RESPONSE_MIB} MiB, not {most}")
     timeout = given.timeout if given.timeout is not None else said.timeout

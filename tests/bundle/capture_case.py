@@ -36,6 +36,7 @@ class Tiny:
     marker_pointer: str | None = "/user"
     algorithms: tuple[str, ...] = ("ecdsa", "ed25519")
     has_chat: bool = True
+    note: str = ""
     reads: Callable[[bytes], bool] = bool
 
     def chat_body(self, ask: ChatAsk) -> bytes:
@@ -73,7 +74,7 @@ class Tiny:
             answers=tuple(answers),
             signers=signers,
             usable=bool(signers),
-            note="an answer without evidence" if answered and not signers else "",
+            note=self.note or ("an answer without evidence" if answered and not signers else ""),
         )
 
     def before(self, scene: Scene) -> Steps[Attested]:

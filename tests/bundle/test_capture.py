@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import stat
+from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
 from hashlib import sha256
@@ -317,6 +318,25 @@ def test_capture_whose_attestation_was_no_use_asks_again_when_resumed(case: Case
     assert sum("nonce=" in url for url in case.network.sent[asked:]) == 4
 
 
+def test_capture_shows_no_control_characters_of_why_no_attestation_came(case: Case) -> None:
+    real = case.network.record
+
+    def record(*given: Any, **more: Any) -> Any:
+        failure = Failure(trouble="tls", what="\x1b[2J\u202e")
+        return replace(real(*given, **more), complete=False, failure=failure)
+
+    case.network.record = record  # type: ignore[method-assign]
+    error = stopped(case, "gave no attestation")
+    assert "\\x1b[2J\\u202e" in str(error)
+    assert "\x1b" not in str(error)
+    case.provider.note = "\x1b]0;x\x07" + "n" * 1000
+    with pytest.raises(CaptureError, match="gave no attestation") as other:
+        resume(case.journal, case.provider, case.means())
+    assert "\\x1b]0;x\\x07nnn" in str(other.value)
+    assert "\x1b" not in str(other.value)
+    assert "n" * 400 not in str(other.value)
+
+
 @pytest.mark.parametrize("status", [401, 402, 403])
 def test_capture_refused_stops_at_once_and_goes_on_later(case: Case, status: int) -> None:
     case.network.served["/attestation"] = [status]
@@ -412,6 +432,34 @@ def test_capture_without_signature_asks_for_it_when_resumed(case: Case) -> None:
     assert len(case.network.chats) == 1
     assert not case.journal.exists()
     assert purposes(evidence(result)).count("signature") == 7
+
+
+def test_capture_without_signature_puts_the_better_bundle_in_its_place(case: Case) -> None:
+    case.network.served["/signature"] = [503]
+    first = capture(case.asked(), case.means())
+    case.network.served.clear()
+    with pytest.raises(UsageError, match="exists already; choose another name or pass --overwrite"):
+        resume(case.journal, case.provider, case.means())
+    result = resume(case.journal, case.provider, case.means(overwrite=True))
+    assert result.whole
+    assert result.out == first.out
+    assert result.bundle_id != first.bundle_id
+    assert len(case.network.chats) == 1
+
+
+def test_resume_seals_again_what_a_stopped_run_added(case: Case) -> None:
+    case.network.served["/signature"] = [503]
+    first = capture(case.asked(), case.means())
+    case.network.served["/signature"] = [b'{"signature":"0x00"}']
+    case.network.served["/attestation"] = [401]
+    with Journal.open(case.journal) as journal:
+        seen = len(journal.exchanges)
+        journal.forget(["attest-2.ecdsa"])
+    with pytest.raises(CaptureError, match="refused the attestation"):
+        resume(case.journal, case.provider, case.means(overwrite=True))
+    result = resume(case.journal, case.provider, case.means(overwrite=True), seal_incomplete=True)
+    assert result.bundle_id != first.bundle_id
+    assert len(evidence(result).statement.exchanges) > seen
 
 
 def test_capture_whose_answer_cannot_be_looked_up_is_not_whole(case: Case) -> None:
@@ -650,13 +698,16 @@ def test_resume_after_sealing_as_incomplete_goes_on(case: Case) -> None:
     assert whole.out == sealed.out
 
 
-def test_resume_does_not_take_another_file_for_the_bundle(case: Case) -> None:
+@pytest.mark.parametrize(
+    "other", [b"{}", b"", b"[]", b"[" * 100_000, b"\xff", b'{"statement":{"payload":7}}']
+)
+def test_resume_does_not_take_another_file_for_the_bundle(case: Case, other: bytes) -> None:
     capture(case.asked(), case.means(keep_journal=True))
-    case.out.write_bytes(b"{}")
+    case.out.write_bytes(other)
     with pytest.raises(UsageError, match="exists already"):
         resume(case.journal, case.provider, case.means())
-    other = case.folder / "b.json"
-    assert resume(case.journal, case.provider, case.means(), out=other).out == other
+    place = case.folder / "b.json"
+    assert resume(case.journal, case.provider, case.means(), out=place).out == place
 
 
 # --- what the verifier says ---------------------------------------------------------------------------

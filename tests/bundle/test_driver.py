@@ -330,6 +330,19 @@ def test_driver_journal_trouble_ends_the_run(
 # --- warnings ------------------------------------------------------------------------------------
 
 
+def test_driver_takes_for_unsent_only_what_no_service_got() -> None:
+    begun = RecordedExchange(
+        purpose="chat", method="POST", url=URL, started_at=AT, ended_at=AT, complete=False
+    )
+    for trouble in ("unreachable", "tls"):
+        failed = replace(begun, failure=Failure(trouble=trouble, what="w"))  # type: ignore[arg-type]
+        assert unsent(failed)
+        assert not unsent(replace(failed, status=502))
+    for trouble in ("timeout", "idle", "cut", "not-http", "interrupted", "secret-in-body"):
+        assert not unsent(replace(begun, failure=Failure(trouble=trouble, what="w")))  # type: ignore[arg-type]
+    assert not unsent(begun)
+
+
 @pytest.mark.parametrize(("hours", "said"), [(1, "3600 s ahead of"), (-1, "behind"), (0, None)])
 def test_driver_warns_of_clocks_that_differ(setting: Setting, hours: int, said: str | None) -> None:
     stated = (AT + timedelta(hours=hours)).astimezone(UTC)

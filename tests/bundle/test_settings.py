@@ -144,6 +144,7 @@ def test_no_credential_is_ever_shown() -> None:
         (Given(provider="nanogpt", base_url="https://p.example/?a=b"), "no query"),
         (Given(provider="nanogpt", base_url="https://p.example/a b"), "no address"),
         (Given(provider="nanogpt", max_response=5000), "--max-response"),
+        (Given(provider="nanogpt", max_response=0), "--max-response"),
         (Given(provider="nanogpt", base_url="https://p.example/#x"), "no query"),
         (Given(provider="nanogpt", base_url="https://me:abcdefgh@p.example"), "a user name"),
         (Given(provider="nanogpt", base_url="https://p.example/?api_key=abcdefgh"), "no query"),

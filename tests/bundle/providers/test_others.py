@@ -286,6 +286,30 @@ def test_tinfoil_asks_for_no_release_whose_tag_is_no_tag(tag):
     assert calls[-1].step == "release-hardware.latest"
 
 
+@pytest.mark.parametrize(
+    "repository",
+    [
+        "../../x",
+        "a/..",
+        "./b",
+        "a/b/c",
+        "a",
+        "a/b?x=1",
+        "a/b#c",
+        "a b/c",
+        "a/b\n",
+        "a" * 101 + "/b",
+        7,
+    ],
+)
+def test_tinfoil_asks_for_no_release_of_what_is_no_repository(repository):
+    entry = {**TABLE["models"]["test/model-7b"], "repo": repository}
+    _, _, calls, found = tinfoil({"route": text({"models": {"test/model-7b": entry}})})
+    assert found.usable
+    assert not [call.step for call in calls if call.step.startswith("release-code")]
+    assert calls[-1].step == "release-hardware.statements"
+
+
 # --- ACI ---------------------------------------------------------------------------------------
 
 
