@@ -32,7 +32,7 @@ import ssl
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -54,6 +54,24 @@ from bundle.transport import HIGHEST_STATUS, Body, Clock, forms_of, secrets_sent
 
 OnExchange = Callable[[RecordedExchange], None]
 PurposeOf = Callable[[str, str], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave:
+    """What is decided of a request that is to be recorded, before it is sent.
+
+    ``on_exchange``: who takes its exchange. ``url``: where it goes instead, None: as it says.
+    ``headers``: sent where the request has none of that name.
+    """
+
+    on_exchange: OnExchange
+    url: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+OnRequest = Callable[[str, str, bytes | None], Leave | None]
+"""Asked before a request is sent: method, URL, body (None where it is made while it is sent). None:
+it passes as it is, unrecorded. May wait, must not raise."""
 
 _CHATS: Final = ("/completions", "/responses", "/messages")
 REST_S: Final = 1.0
@@ -87,8 +105,10 @@ class _Recorder:
         labels: str,
         clock: Clock,
         rest_s: float,
+        on_request: OnRequest | None,
     ) -> None:
         self.rest_s = rest_s
+        self.on_request = on_request
         self.on_exchange = on_exchange
         self.purpose = purpose
         self.secrets = secrets
@@ -102,12 +122,27 @@ class _Recorder:
         self._count = 0
         self._under_way: set[_Tape] = set()
 
-    def begin(self, request: httpx.Request) -> _Tape:
-        """Force the one header, and start to record."""
+    def leave(self, request: httpx.Request) -> Leave | None:
+        """Return what was decided of a request, None where it is not to be recorded."""
+        if self.on_request is None:
+            return Leave(on_exchange=self.on_exchange)
+        try:
+            body = request.content
+        except httpx.RequestNotRead:
+            body = None
+        return self.on_request(request.method, str(request.url), body)
+
+    def begin(self, request: httpx.Request, leave: Leave) -> _Tape:
+        """Force the one header, do what was decided, and start to record."""
+        if leave.url is not None and leave.url != str(request.url):
+            request.url = httpx.URL(leave.url)
+            request.headers["Host"] = request.url.netloc.decode("ascii")
+        for name, value in leave.headers:
+            request.headers.setdefault(name, value)
         given = [name for name, _ in request.headers.raw if name.lower() == b"accept-encoding"]
         name = given[0].decode("ascii") if given else "Accept-Encoding"
         request.headers[name] = "identity"
-        tape = _Tape(self, request)
+        tape = _Tape(self, request, leave.on_exchange)
         with self._lock:
             self._under_way.add(tape)
         return tape
@@ -153,8 +188,11 @@ class _Recorder:
 class _Tape:
     """One exchange while it goes on."""
 
-    def __init__(self, recorder: _Recorder, request: httpx.Request) -> None:
+    def __init__(
+        self, recorder: _Recorder, request: httpx.Request, on_exchange: OnExchange
+    ) -> None:
         self._recorder = recorder
+        self._on_exchange = on_exchange
         self._request = request
         self._sent: list[bytes] = []
         self._sent_size = 0
@@ -190,7 +228,7 @@ class _Tape:
 
     def came(self, part: bytes) -> None:
         """Take a part of the response body, unless recording has ended before."""
-        if self._failure is None:
+        if self._failure is None and not self.finished:
             try:
                 self._body.add(part)
             except Broken as broken:
@@ -227,7 +265,7 @@ class _Tape:
             self._body.end()
         except Broken as broken:
             self._failure = self._failure or Failure(trouble=broken.trouble, what=broken.what)
-        self._recorder.on_exchange(self._recorded(self._failure or failure))
+        self._on_exchange(self._recorded(self._failure or failure))
 
     def _recorded(self, failure: Failure | None) -> RecordedExchange:
         request, response = self._request, self._response
@@ -409,6 +447,8 @@ class RecordingTransport(httpx.BaseTransport):
     bytes of a body that are kept; a larger one goes through all the same and is recorded as
     incomplete. ``labels``: begins the names of connections. ``rest_s``: seconds spent, after the
     application closed a stream that had said ``[DONE]``, on reading it to its end.
+    ``on_request``: see `OnRequest`; without it all is recorded. ``verify``, ``proxy``: of the
+    default inner transport.
     """
 
     def __init__(
@@ -423,8 +463,11 @@ class RecordingTransport(httpx.BaseTransport):
         labels: str = "c",
         clock: Clock = utc_now,
         rest_s: float = REST_S,
+        on_request: OnRequest | None = None,
+        verify: ssl.SSLContext | bool = True,
+        proxy: str | None = None,
     ) -> None:
-        self._inner = inner or httpx.HTTPTransport()
+        self._inner = inner or httpx.HTTPTransport(verify=verify, proxy=proxy)
         self._recorder = _Recorder(
             on_exchange=on_exchange,
             purpose=purpose,
@@ -434,11 +477,15 @@ class RecordingTransport(httpx.BaseTransport):
             labels=labels,
             clock=clock,
             rest_s=rest_s,
+            on_request=on_request,
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request and return its answer; both are recorded on the way."""
-        tape = self._recorder.begin(request)
+        leave = self._recorder.leave(request)
+        if leave is None:
+            return self._inner.handle_request(request)
+        tape = self._recorder.begin(request, leave)
         try:
             assert isinstance(request.stream, httpx.SyncByteStream)  # noqa: S101  (for the type)
             response = self._inner.handle_request(_copied(request, _Upload(tape, request.stream)))
@@ -447,6 +494,10 @@ class RecordingTransport(httpx.BaseTransport):
             tape.broke(error)
             raise
         return _rebuilt(response, _Download(tape, response))
+
+    def hand_over(self) -> None:
+        """Hand over what is under way as incomplete; it goes on unrecorded."""
+        self._recorder.end_all()
 
     def close(self) -> None:
         """Close the inner transport; what is under way is handed over as incomplete."""
@@ -533,8 +584,11 @@ class AsyncRecordingTransport(httpx.AsyncBaseTransport):
         labels: str = "c",
         clock: Clock = utc_now,
         rest_s: float = REST_S,
+        on_request: OnRequest | None = None,
+        verify: ssl.SSLContext | bool = True,
+        proxy: str | None = None,
     ) -> None:
-        self._inner = inner or httpx.AsyncHTTPTransport()
+        self._inner = inner or httpx.AsyncHTTPTransport(verify=verify, proxy=proxy)
         self._recorder = _Recorder(
             on_exchange=on_exchange,
             purpose=purpose,
@@ -544,11 +598,23 @@ class AsyncRecordingTransport(httpx.AsyncBaseTransport):
             labels=labels,
             clock=clock,
             rest_s=rest_s,
+            on_request=on_request,
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request and return its answer; both are recorded on the way."""
-        tape = self._recorder.begin(request)
+        if self._recorder.on_request is None:
+            leave = self._recorder.leave(request)
+        else:  # a limit of its own: the application's threads are not waited for
+            leave = await anyio.to_thread.run_sync(
+                self._recorder.leave,
+                request,
+                abandon_on_cancel=True,
+                limiter=anyio.CapacityLimiter(1),
+            )
+        if leave is None:
+            return await self._inner.handle_async_request(request)
+        tape = self._recorder.begin(request, leave)
         try:
             assert isinstance(request.stream, httpx.AsyncByteStream)  # noqa: S101  (for the type)
             sent = _copied(request, _AsyncUpload(tape, request.stream))
@@ -558,6 +624,10 @@ class AsyncRecordingTransport(httpx.AsyncBaseTransport):
             tape.broke(error)
             raise
         return _rebuilt(response, _AsyncDownload(tape, response))
+
+    def hand_over(self) -> None:
+        """Hand over what is under way as incomplete; it goes on unrecorded."""
+        self._recorder.end_all()
 
     async def aclose(self) -> None:
         """Close the inner transport; what is under way is handed over as incomplete."""

@@ -386,9 +386,10 @@ class Proxy:
 
     # --- running --------------------------------------------------------------------------------
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str | None, port: int = 0) -> int:
         """Take the folder, listen, begin to finish what an earlier run left; return the port.
 
+        ``host`` None: nobody listens, and 0 is returned; chats come through `admit` alone.
         Raises UsageError where the folder is in use or cannot be written, or the address is taken.
         """
         work = self.setup.work
@@ -406,7 +407,7 @@ class Proxy:
             raise UsageError(message) from error
         self._sealer = self._new_sealer()
         try:
-            found = await self.relay.listen(host, port)
+            found = 0 if host is None else await self.relay.listen(host, port)
         except OSError as error:
             message = f"cannot listen on {host}:{port}: {error.strerror or error}"
             raise UsageError(message) from error
@@ -516,6 +517,38 @@ class Proxy:
         return path == _CHAT or (
             not self._tail.endswith(_CHAT) and path in {"/completions", "/completion"}
         )
+
+    async def admit(self, asked: Asked) -> _Chat | None:
+        """Let a chat through that another one carries; None: what was asked is no chat.
+
+        Raises `bundle.relay.Refused` where it cannot be recorded.
+        """
+        ticket = await self._admit(asked)
+        return ticket if isinstance(ticket, _Chat) else None
+
+    async def attest(self, model: str, *, anew: bool = False) -> str:
+        """Attest a model where it is not yet, or ``anew``; return why that failed, else nothing."""
+        line = self._lines.get(model)
+        if line is None:
+            line = self._lines[model] = _Line(self, model)
+        made = await (asyncio.shield(line.renew()) if anew else line.attested())
+        return "" if made is not None else line.trouble or "no answer"
+
+    def chat_url(self, model: str | None) -> str:
+        """Return where a model's chats go, as far as that is known; the common place if not."""
+        line = None if model is None else self._lines.get(model)
+        common = self.relay.upstream.base + _CHAT
+        if line is None or line.current is None:
+            return common
+        setup = self.setup
+        scene = _Asking(
+            base_url=setup.base_url,
+            options=dict(setup.options),
+            algorithms=setup.algorithms,
+            model=model,
+            chat_body=b"{}",
+        )
+        return line.provider.chat_call(scene).url
 
     async def _admit(self, asked: Asked) -> Ticket | None:
         """Let a request through: a chat once it can be recorded, anything else at once."""

@@ -370,8 +370,11 @@ async def _serve(settings: Settings, wish: Wish, host: str, port: int, tell: Tel
     return LEFT if left else 0
 
 
-def make(settings: Settings, wish: Wish, tell: Tell) -> Proxy:
-    """Return a proxy as settings and wish say, inside a running loop. Raises UsageError."""
+def make(settings: Settings, wish: Wish, tell: Tell, *, processes: int = 1) -> Proxy:
+    """Return a proxy as settings and wish say, inside a running loop. Raises UsageError.
+
+    ``processes``: that seal; 0: in this one.
+    """
     from bundle.bounds import Bounds  # noqa: PLC0415  (help does not need it)
     from bundle.calls import CHAT  # noqa: PLC0415  (the same)
     from bundle.collateral import Want  # noqa: PLC0415  (the same)
@@ -475,6 +478,7 @@ def make(settings: Settings, wish: Wish, tell: Tell) -> Proxy:
             queue=wish.queue,
             require=wish.require,
             model=settings.model,
+            processes=processes,
         ),
         tell=tell,
         hosts=None if wish.allow_remote else frozenset(name.lower() for name in wish.allow_hosts),
