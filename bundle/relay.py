@@ -33,7 +33,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httptools
 
@@ -41,6 +41,7 @@ from bundle.bounds import Bounds
 from bundle.calls import CHAT
 from bundle.peer import Proxy, Trust, observed_tls
 from bundle.recording import (
+    SECRET_HEADERS,
     Failure,
     Header,
     RecordedExchange,
@@ -59,11 +60,17 @@ _BATCH: Final = 64 << 10
 _CLIENT_BUFFER: Final = 64 << 10
 _REQUEST_HEAD: Final = 64 << 10
 _WAITING_REQUESTS: Final = 8
+_WAITING_BYTES: Final = 1 << 20
 _KEEP_S: Final = 4.0
 """Seconds an idle connection is used again: common servers close theirs after five."""
 _CLIENT_IDLE_S: Final = 75.0
+_REQUEST_S: Final = 300.0
+"""Seconds that a request may take to come in."""
+_LINGER_S: Final = 5.0
+"""Seconds for which the rest of a refused request is read: a reset would take the answer away."""
 
 _DONE: Final = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\][ \t]*(?:[\r\n]|$)")
+_UPGRADING: Final = frozenset({b"upgrade", b"http2-settings"})
 _HOP: Final = frozenset(
     {
         "connection",
@@ -80,6 +87,8 @@ _HOP: Final = frozenset(
 )
 """Headers that concern one connection only; never handed on (RFC 9110 7.6.1)."""
 _CREDENTIALS: Final = frozenset({"authorization", "x-api-key", "api-key"})
+_CLIENTS_OWN: Final = SECRET_HEADERS - _CREDENTIALS
+"""Secrets of a client that are meant for no provider: cookies of another port of this machine."""
 _OWN: Final = frozenset({"host", "accept-encoding", "content-length", *_CREDENTIALS})
 """Headers whose fate a client's ``Connection`` header does not decide."""
 _LEFT: Final = Failure(trouble="cut", what="the client left before the answer was complete")
@@ -91,6 +100,8 @@ _REASONS: Final = {
     405: "Method Not Allowed",
     413: "Content Too Large",
     431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
     502: "Bad Gateway",
     503: "Service Unavailable",
     504: "Gateway Timeout",
@@ -255,6 +266,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def _host_of(origin: str) -> str:
+    """Return host and port of a web page's origin, empty where it has none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 # --- towards the service ----------------------------------------------------------------------
@@ -738,14 +757,25 @@ class _Run:
 class _Incoming:
     """A request as its bytes come in."""
 
-    __slots__ = ("body", "expects", "head_size", "headed", "headers", "refused", "size", "url")
+    __slots__ = (
+        "began",
+        "body",
+        "expects",
+        "fruitless",
+        "headed",
+        "headers",
+        "refused",
+        "size",
+        "url",
+    )
 
     def __init__(self) -> None:
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.body: list[bytes] = []
+        self.began = 0.0
         self.size = 0
-        self.head_size = 0
+        self.fruitless = 0
         self.headed = False
         self.expects = False
         self.refused: Refused | None = None
@@ -774,16 +804,25 @@ class _Downward(asyncio.Protocol):
         self._run: _Run | None = None
         self._last = relay.loop.time()
         self._closing = False
+        self._lingering = False
+        self._ignored = 0
+        self._unsent = 0
+        self._emptied = asyncio.Event()
 
     # the transport's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=_CLIENT_BUFFER)
-        self.relay.joined(self)
+        if self.relay.joined(self):
+            return
+        body = error_text("too many connections; close some", "too_many_connections", 503)
+        self.write(answer_bytes(503, body, close=True, retry_after=5))
+        self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._closing = True
+        self._emptied.set()
         self.relay.left(self)
         run = self._run
         if run is not None and run.upward is not None:
@@ -793,12 +832,14 @@ class _Downward(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.full = True
+        self._emptied.clear()
         run = self._run
         if run is not None and run.upward is not None and run.upward.transport is not None:
             run.upward.transport.pause_reading()
 
     def resume_writing(self) -> None:
         self.full = False
+        self._emptied.set()
         run = self._run
         if run is not None and run.upward is not None and run.upward.transport is not None:
             run.upward.transport.resume_reading()
@@ -806,9 +847,14 @@ class _Downward(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._last = self.relay.loop.time()
-        incoming = self._incoming
+        if self._closing:
+            self._ignored += len(data)
+            if self._ignored > 4 * self.relay.upstream.request_body:
+                self.abort()
+            return
+        incoming, size = self._incoming, self._incoming.size
         self._feed(data)
-        if incoming is self._incoming:
+        if incoming is self._incoming and incoming.size == size:
             self._count(len(data))
 
     def _feed(self, data: bytes) -> None:
@@ -817,44 +863,70 @@ class _Downward(asyncio.Protocol):
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
                 # asked for another protocol: the request is answered in this one (RFC 9110 7.8)
-                data = data[int(upgrade.args[0]) :]
+                data = self._without_upgrade() + data[int(upgrade.args[0]) :]
                 continue
             except httptools.HttpParserError as error:
                 reason = Refused(400, "bad_request", f"the request is no HTTP/1.1: {error}")
                 self._whole(_Waiting(asked=None, refused=reason, keep=False))
             break
 
+    def _without_upgrade(self) -> bytes:
+        """Return the head as if it had not asked to upgrade, for a parser that reads its body."""
+        method, incoming = self._parser.get_method(), self._incoming
+        if method == b"CONNECT":
+            return b""
+        lines = [b"%b %b HTTP/1.1" % (method, incoming.url)]
+        lines += [
+            b"%b: %b" % pair for pair in incoming.headers if pair[0].lower() not in _UPGRADING
+        ]
+        self._incoming = _Incoming()
+        self._parser = httptools.HttpRequestParser(self)
+        return b"\r\n".join([*lines, b"", b""])
+
     # parser callbacks
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request is there."""
+        self._incoming.began = self.relay.loop.time()
 
     def on_url(self, url: bytes) -> None:
         """A piece of the request target."""
         self._incoming.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header of the request."""
-        self._incoming.headers.append((name, value))
+        """A header of the request; a trailer must not be taken for one (RFC 9110 6.5.1)."""
+        if not self._incoming.headed:
+            self._incoming.headers.append((name, value))
 
     def _count(self, size: int) -> None:
-        """Limit the bytes of a head that has not ended: the parser holds them without a bound."""
+        """Limit bytes that bring no body, in head or trailers: the parser holds some unbounded."""
         incoming = self._incoming
-        incoming.head_size += size
-        if incoming.head_size > _REQUEST_HEAD and not incoming.headed and incoming.refused is None:
+        incoming.fruitless += size
+        if incoming.fruitless > _REQUEST_HEAD and incoming.refused is None:
             what = f"the request's headers are longer than {_REQUEST_HEAD} bytes"
             self._refuse(Refused(431, "headers_too_large", what))
 
     def on_headers_complete(self) -> None:
         """Refuse early what is too long; invite a body that waits for it."""
+        if self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT":
+            return  # read once more, see `_without_upgrade`
         limit = self.relay.upstream.request_body
         self._count(sum(len(name) + len(value) + 4 for name, value in self._incoming.headers))
         self._incoming.headed = True
+        self._incoming.fruitless = 0
         for name, value in self._incoming.headers:
             lower = name.lower()
             if lower == b"content-length" and value.isdigit() and int(value[:20]) > limit:
                 self._too_large()
             elif lower == b"expect" and value.lower() == b"100-continue":
                 self._incoming.expects = True
-        busy = self._task is not None
-        if self._incoming.expects and self._incoming.refused is None and not busy:
+        self._invite()
+
+    def _invite(self) -> None:
+        """Ask for a body that waits to be asked for, once the answers before it have gone out."""
+        incoming = self._incoming
+        if incoming.expects and incoming.refused is None and self._task is None:
+            incoming.expects = False
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, part: bytes) -> None:
@@ -863,6 +935,7 @@ class _Downward(asyncio.Protocol):
         if incoming.refused is not None:
             return
         incoming.size += len(part)
+        incoming.fruitless = 0
         if incoming.size > self.relay.upstream.request_body:
             self._too_large()
             return
@@ -881,6 +954,8 @@ class _Downward(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """A whole request is there."""
+        if self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT":
+            return
         incoming, self._incoming = self._incoming, _Incoming()
         if incoming.refused is not None:
             return
@@ -902,22 +977,39 @@ class _Downward(asyncio.Protocol):
 
     def _whole(self, waiting: _Waiting) -> None:
         self._waiting.append(waiting)
-        if len(self._waiting) >= _WAITING_REQUESTS and self.transport is not None:
+        if self._enough() and self.transport is not None:
             self.transport.pause_reading()  # a client that pipelines waits for its answers
         if self._task is None:
             self._task = self.relay.loop.create_task(self._serve())
+
+    def _enough(self) -> bool:
+        bodies = sum(len(one.asked.body) for one in self._waiting if one.asked is not None)
+        return len(self._waiting) >= _WAITING_REQUESTS or bodies > _WAITING_BYTES
 
     async def _serve(self) -> None:
         try:
             while self._waiting and not self._closing:
                 waiting = self._waiting.popleft()
-                if self.transport is not None and len(self._waiting) < _WAITING_REQUESTS:
+                if self.transport is not None and not self._enough():
                     self.transport.resume_reading()
+                if self.full:  # who does not take the answers so far gets no more of them
+                    await self._emptied.wait()
                 if not await self._one(waiting) or self.relay.stopping:
-                    self.close()
+                    self._finish(lingering=waiting.asked is None)
         finally:
             self._task = None
+            self._last = self._incoming.began = self.relay.loop.time()
+            self._invite()
+
+    def _finish(self, *, lingering: bool) -> None:
+        """Close once all is sent. ``lingering``: read on what a refused request still brings."""
+        if lingering and not self._closing and self.transport is not None:
+            self._closing = self._lingering = True
             self._last = self.relay.loop.time()
+            self.transport.write_eof()
+            self.transport.resume_reading()
+        else:
+            self.close()
 
     async def _one(self, waiting: _Waiting) -> bool:
         """Serve one request; return whether the connection stays open."""
@@ -992,9 +1084,22 @@ class _Downward(asyncio.Protocol):
             self.transport.abort()
 
     def overdue(self, now: float) -> None:
-        """Close a connection on which nothing happens."""
-        if self._task is None and now - self._last > _CLIENT_IDLE_S:
-            self.close()
+        """Close a connection on which nothing happens, or on which nothing ends."""
+        relay = self.relay
+        unsent = 0 if self.transport is None else self.transport.get_write_buffer_size()
+        if unsent != self._unsent:
+            self._unsent, self._last = unsent, now
+        silent = now - self._last
+        if self.full or self._closing:
+            most = _LINGER_S if self._lingering and not unsent else relay.client_idle_s
+            if silent > most:
+                self.abort()
+        elif self._task is None:
+            incoming = self._incoming
+            begun = bool(incoming.url)
+            late = relay.request_s if incoming.headed else relay.client_idle_s
+            if silent > relay.client_idle_s or (begun and now - incoming.began > late):
+                self.close()
 
 
 # --- the relay --------------------------------------------------------------------------------
@@ -1007,6 +1112,10 @@ class Relay:
     names that a ``Host`` header may state; None lets every name through (a listener that is meant
     for other machines). A page in a browser must not reach a service on this machine with the
     operator's key: requests for a strange host or from a strange origin are refused.
+
+    ``most_clients``: connections; who comes when there are so many is sent away.
+    ``client_idle_s``: seconds for which a client may be silent, take a request's head, or not take
+    what is sent to it; ``request_s``: seconds for a whole request.
     """
 
     def __init__(
@@ -1018,12 +1127,18 @@ class Relay:
         hosts: frozenset[str] | None = frozenset(),
         clock: Clock = utc_now,
         flush_s: float = 0.25,
+        most_clients: int = 4096,
+        client_idle_s: float = _CLIENT_IDLE_S,
+        request_s: float = _REQUEST_S,
     ) -> None:
         demand_secure(upstream.base)
         self.loop = asyncio.get_running_loop()
         self.upstream = upstream
         self.clock = clock
         self.flush_s = flush_s
+        self.client_idle_s = client_idle_s
+        self.request_s = request_s
+        self._most_clients = most_clients
         self._pools: dict[str, _Pool] = {}
         self._made = 0
         self.clients: set[_Downward] = set()
@@ -1101,10 +1216,11 @@ class Relay:
 
     # who is connected
 
-    def joined(self, client: _Downward) -> None:
-        """A client connected."""
+    def joined(self, client: _Downward) -> bool:
+        """A client connected; return whether there is room for it."""
         self.clients.add(client)
         self._no_client.clear()
+        return len(self.clients) <= self._most_clients
 
     def left(self, client: _Downward) -> None:
         """A client's connection is gone."""
@@ -1126,10 +1242,16 @@ class Relay:
             raise Refused(505, "http_version", what)
         if method == "CONNECT" or not target.startswith("/"):
             raise Refused(405, "method_not_allowed", "this is no general proxy; name a path")
-        if not target.isascii() or not target.isprintable() or " " in target:
+        if not target.isascii() or not target.isprintable() or set(' \\"<>') & set(target):
             raise Refused(400, "bad_request", "the path holds characters that no URL has")
         if any(set("\r\n\0") & set(value) for _name, value in headers):
             raise Refused(400, "bad_request", "a header runs over several lines")
+        codings = [value for name, value in headers if name.lower() == "transfer-encoding"]
+        if any(value.strip().lower() != "chunked" for value in codings):
+            raise Refused(501, "transfer_encoding", "of transfer codings, only chunked is read")
+        path = unquote(target.partition("?")[0].partition("#")[0])
+        if not {".", ".."}.isdisjoint(path.split("/")):
+            raise Refused(400, "bad_request", "the path holds . or .. as a segment")
         self._demand_local(headers)
         below = below_base(target)
         return Asked(
@@ -1147,10 +1269,13 @@ class Relay:
         if len(stated) != 1 or not self._local(stated[0]):
             what = "the Host header names no address of this proxy (--allow-host NAME admits one)"
             raise Refused(403, "host_not_allowed", what)
-        for name, value in headers:
-            if name.lower() == "origin" and not self._local(urlsplit(value).netloc):
-                what = "requests from web pages of other hosts are refused"
-                raise Refused(403, "origin_not_allowed", what)
+        origins = [value for name, value in headers if name.lower() == "origin"]
+        # what a page only shows, such as an image, states no origin
+        sites = [value for name, value in headers if name.lower() == "sec-fetch-site"]
+        strange = not origins and not {"cross-site", "same-site"}.isdisjoint(sites)
+        if strange or not all(self._local(_host_of(origin)) for origin in origins):
+            what = "requests from web pages of other hosts are refused"
+            raise Refused(403, "origin_not_allowed", what)
 
     def _local(self, netloc: str) -> bool:
         try:
@@ -1176,7 +1301,7 @@ class Relay:
             for token in value.split(",")
         }
         credential = self.upstream.credential
-        drop = _HOP | (named - _OWN)
+        drop = _HOP | (named - _OWN) | _CLIENTS_OWN
         out: list[tuple[str, str]] = []
         placed: set[str] = set()
 

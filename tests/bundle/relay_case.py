@@ -179,6 +179,9 @@ async def bench(
     flush_s: float = 0.0,
     hosts: frozenset[str] | None = frozenset(),
     extra: tuple[tuple[str, str], ...] = (),
+    most_clients: int = 4096,
+    client_idle_s: float = 75.0,
+    request_s: float = 300.0,
     **changes: object,
 ) -> AsyncIterator[Bench]:
     """Run a relay that records every POST to a path that ends in completions."""
@@ -195,7 +198,15 @@ async def bench(
         Upstream(base=base, trust=Trust(ca_file=ca_file, unverified_hosts=unverified)),
         **changes,  # type: ignore[arg-type]
     )
-    relay = Relay(upstream, admit=admit, hosts=hosts, flush_s=flush_s)
+    relay = Relay(
+        upstream,
+        admit=admit,
+        hosts=hosts,
+        flush_s=flush_s,
+        most_clients=most_clients,
+        client_idle_s=client_idle_s,
+        request_s=request_s,
+    )
     port = await relay.listen("127.0.0.1", 0)
     made = Bench(relay, port, tickets)
     try:
