@@ -178,8 +178,10 @@ def settle(given: Given, environment: Mapping[str, str] | None = None) -> Settin
         raise UsageError(f"name a provider, one of {known}")
     base_url = _base_url(given.base_url or said.base_url)
     named = given.api_key_env or said.api_key_env
+    options = {**(said.options or {}), **_options(given.options)}
+    elsewhere = base_url is not None or any("://" in value for value in options.values())
     api_key = None
-    if named is not None or base_url is None:
+    if named is not None or not elsewhere:
         api_key = secret_of(named, KEY_VARIABLES.get(provider, "TEEBUNDLE_API_KEY"), held)
     nras = given.nras if given.nras is not None else bool(said.nras)
     nras_named = given.nras_key_env or said.nras_key_env
@@ -221,7 +223,7 @@ def settle(given: Given, environment: Mapping[str, str] | None = None) -> Settin
         stream=given.stream if given.stream is not None else said.stream,
         marker=given.marker if given.marker is not None else said.marker is not False,
         blobs=given.blobs or said.blobs,
-        options={**(said.options or {}), **_options(given.options)},
+        options=options,
     )
     if said.endpoints:
         for url in said.endpoints.values():

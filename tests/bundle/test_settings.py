@@ -107,8 +107,10 @@ def test_the_key_of_a_provider_is_sent_to_its_own_address_only() -> None:
     named = settle(
         Given(provider="nanogpt", base_url="https://elsewhere.example", api_key_env="OTHER"), held
     )
+    lists = settle(Given(provider="nanogpt", options=("models_url=https://e.example",)), held)
     assert own.api_key == KEY
     assert away.api_key is None
+    assert lists.api_key is None
     assert away.base_url == "https://elsewhere.example/api"
     assert named.api_key == "another-secret-1"
 
