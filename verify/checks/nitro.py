@@ -6,22 +6,27 @@ Source: verification.md 3; sev-snp.md 17.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from verify.checks.inputs import Inputs
 from verify.engine.asof import AsOfInstant
 from verify.engine.check import Facts
 from verify.engine.errors import FormatError, Refused
+from verify.engine.later import later
 from verify.engine.outcome import Affirmed, Outcome, Pointer, blocked
 from verify.engine.reason import Reason
 from verify.engine.tally import Tally
 from verify.engine.value import value
-from verify.nitro import chain as judging
-from verify.nitro.chain import Chain, read_chain
-from verify.nitro.document import NitroDocument, parse_document
 from verify.policy.model import Fit, Ignore, PinSet, Set, fit, wanted
 from verify.trust.anchor import Anchor, AnchorStatus, Kind, Purpose
 from verify.wire.model import ArtifactUnavailable, Evidence
+
+if TYPE_CHECKING:
+    from verify.nitro import chain as judging
+    from verify.nitro import document as layout
+else:
+    judging = later("verify.nitro.chain")
+    layout = later("verify.nitro.document")
 
 DOCUMENT_REASONS: Final = frozenset(
     {
@@ -59,8 +64,8 @@ class ListedDocument:
     """A document that parsed, signed by its own leaf. ``artifact``: its id."""
 
     artifact: str
-    document: NitroDocument
-    chain: Chain
+    document: layout.NitroDocument
+    chain: judging.Chain
 
     @property
     def code(self) -> tuple[bytes, ...]:
@@ -89,8 +94,8 @@ def document(inputs: Inputs, facts: Facts) -> Outcome[ListedDocuments]:
     for artifact in listed:
         place = evidence.document(artifact.id)
         try:
-            parsed = parse_document(evidence.body(artifact.id))
-            chain = read_chain(parsed)
+            parsed = layout.parse_document(evidence.body(artifact.id))
+            chain = judging.read_chain(parsed)
             judging.judge_signature(parsed, chain)
             judging.judge_time(parsed, instant, distance)
         except ArtifactUnavailable as gone:

@@ -58,7 +58,7 @@ SIGNATURE_REASONS: Final = frozenset(
     }
 )
 
-_SESSION_URL: Final = re.compile(r"/sessions/([0-9a-fA-F]{64})$")
+_SESSION_URL: Final = r"/sessions/([0-9a-fA-F]{64})$"
 
 
 @value
@@ -143,7 +143,7 @@ def _judge_sessions(evidence: Evidence, receipts: Sequence[aci.Receipt], tally: 
     for artifact in evidence.statement.of_role("provider.session"):
         exchange = evidence.statement.exchange_of_body(artifact.id)
         url = "" if exchange is None else exchange.request.url.partition("?")[0]
-        asked = _SESSION_URL.search(url)
+        asked = re.search(_SESSION_URL, url)
         members = _members(evidence, artifact, tally)
         if members is None:
             continue

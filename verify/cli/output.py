@@ -8,13 +8,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from verify.engine.errors import UsageError
+from verify.engine.later import later
 from verify.engine.report import ErrorReport, ErrorSummary, Report, tool_summary
-from verify.render import json as json_form
 from verify.render import text as text_form
 
 if TYPE_CHECKING:
     from verify.cli.arguments import VerifyArguments
     from verify.cli.drafts import Draft
+    from verify.render import json as json_form
+else:
+    json_form = later("verify.render.json")
 
 
 def colour_wanted() -> bool:

@@ -9,7 +9,7 @@ Source: ITU-T X.690 8.1, 10; sev-snp.md 6.3 (reader rules).
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from verify.engine.errors import FormatError
@@ -79,12 +79,14 @@ def children(data: bytes, parent: Element, *, limit: int = _CHILDREN) -> tuple[E
     while at < stop:
         if len(found) == limit:
             raise FormatError(at, f"more than {limit} elements in one")
-        head = data[at : at + 2]
-        end = at + 2 + head[-1]
-        if len(head) == 2 and head[1] < 0x80 and end <= stop and head[0] & 0x1F != _MULTI_BYTE_TAG:
-            child = _made(Element, (head[0], at, at + 2, end))  # the common case, without a call
-        else:
-            child = element_at(data, at, stop)
+        if stop - at > 1 and (end := at + 2 + data[at + 1]) <= stop:
+            tag = data[at]
+            if data[at + 1] < 0x80 and tag & _MULTI_BYTE_TAG != _MULTI_BYTE_TAG:
+                # the common case, without a call
+                found.append(_made(Element, (tag, at, at + 2, end)))
+                at = end
+                continue
+        child = element_at(data, at, stop)
         found.append(child)
         at = child.stop
     return tuple(found)
@@ -150,9 +152,9 @@ def instant(data: bytes, element: Element, what: str) -> datetime:
     text = body[:-1].decode("ascii")
     if element.tag == UTC_TIME:
         text = ("20" if text[:2] < "50" else "19") + text
-    numbers = (text[0:4], text[4:6], text[6:8], text[8:10], text[10:12], text[12:14])
-    year, month, day, hour, minute, second = (int(number) for number in numbers)
+    if text[8:10] == "24":  # some versions of Python read it as the midnight that follows
+        raise FormatError(element.inside, f"{what} is no date of the calendar")
     try:
-        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+        return datetime.fromisoformat(f"{text[:8]}T{text[8:]}Z")
     except ValueError as error:
         raise FormatError(element.inside, f"{what} is no date of the calendar") from error

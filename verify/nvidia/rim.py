@@ -15,20 +15,27 @@ from enum import Enum
 from functools import partial
 from hashlib import sha256
 from itertools import pairwise
-from typing import Final, NoReturn
-from xml.parsers import expat
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from verify.crypto.cache import Bounded
 from verify.crypto.ecdsa import Curve, Signed, signed_raw_by
 from verify.crypto.x509 import Certificate, load_certificate, signed_by
 from verify.engine.errors import FormatError, Refused
+from verify.engine.later import later
 from verify.engine.reason import Reason
 from verify.engine.value import value
 from verify.nvidia.certificates import MAX_CERTIFICATE, Architecture, Family, issues, role_fault
 from verify.nvidia.encoding import base64_bytes, json_object, json_text, json_value
 from verify.nvidia.judging import refusals
 from verify.nvidia.spdm import OpaqueType, Report
-from verify.nvidia.xmldsig import SignedDocument, judge_digest, parse_signed_document
+
+if TYPE_CHECKING:
+    from xml.parsers import expat
+
+    from verify.nvidia import xmldsig
+else:
+    expat = later("xml.parsers.expat")
+    xmldsig = later("verify.nvidia.xmldsig")
 
 MAX_ANSWER: Final = 1024 * 1024
 CHAIN_LENGTH: Final = 4
@@ -225,7 +232,7 @@ class Rim:
     """
 
     recorded_id: str | None
-    document: SignedDocument
+    document: xmldsig.SignedDocument
     manifest: Manifest
     certificates: tuple[Certificate | None, ...]
 
@@ -288,7 +295,7 @@ def parse_rim(data: bytes) -> Rim:
     xml = data
     if data.lstrip(b" \t\r\n")[:1] == b"{":
         recorded_id, xml = _open_envelope(data)
-    document = parse_signed_document(xml)
+    document = xmldsig.parse_signed_document(xml)
     return _RIMS.put(
         digest,
         Rim(
@@ -395,7 +402,7 @@ def authenticity_refusals(
 ) -> tuple[Refused, ...]:
     """Ask whether the vendor signed this manifest and was entitled to at ``as_of``."""
     return refusals(
-        partial(judge_digest, rim.document),
+        partial(xmldsig.judge_digest, rim.document),
         partial(judge_signature, rim),
         partial(judge_chain, rim),
         partial(judge_root, rim, roots),

@@ -235,7 +235,14 @@ def _need(data: bytes, stop: int, what: str) -> None:
 
 
 def _read_blocks(data: bytes, count: int, stop: int) -> tuple[bytes, ...]:
-    """Walk the measurement blocks from offset 45; they must be 1..count and end at ``stop``."""
+    """Walk the measurement blocks from offset 45; they must be 1..count and end at ``stop``.
+
+    All headers are compared at once; only where one differs it is looked for.
+    """
+    starts = range(BLOCKS_OFFSET, stop, BLOCK_LENGTH)
+    headers = tuple([data[at : at + 7] for at in starts])
+    if headers and headers == _BLOCK_HEADERS[1 : count + 1] and starts[-1] + BLOCK_LENGTH == stop:
+        return tuple([data[at + 7 : at + BLOCK_LENGTH] for at in starts])
     values: list[bytes] = []
     at = BLOCKS_OFFSET
     for index in range(1, count + 1):

@@ -13,7 +13,7 @@ from typing import Final
 
 from verify.engine.errors import FormatError
 
-_FOREIGN: Final = re.compile(r"[^A-Za-z0-9+/]")
+_FOREIGN: Final = r"[^A-Za-z0-9+/]"
 _FOREIGN_URL: Final = re.compile(r"[^A-Za-z0-9_-]")
 _FOREIGN_HEX: Final = re.compile(r"[^0-9a-f]")
 _FOREIGN_ANY_HEX: Final = re.compile(r"[^0-9A-Fa-f]")
@@ -27,7 +27,7 @@ def decode(text: str) -> bytes:
     try:
         data = binascii.a2b_base64(text, strict_mode=True)
     except (binascii.Error, ValueError):
-        found = _FOREIGN.search(text)
+        found = re.search(_FOREIGN, text)
         at = len(text) if found is None else found.start()
         raise FormatError(at, "base64: a character or padding where none may stand") from None
     # Only a last group can be written in several ways; whole ones are one to one with their bytes.

@@ -16,8 +16,8 @@ from verify.wire import schema
 from verify.wire.strict_json import Json, JsonError, parse_own
 
 _EXPLAIN_BELOW: Final = 8 << 20
-_MINOR: Final = re.compile(r"1\.[1-9][0-9]{0,3}")
-_MAJOR: Final = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}")
+_MINOR: Final = r"1\.[1-9][0-9]{0,3}"
+_MAJOR: Final = r"[0-9]{1,4}\.[0-9]{1,4}"
 _WIDTH: Final = 256
 
 Document = Mapping[str, Any]
@@ -92,14 +92,14 @@ def statement_version(document: str, family: str) -> Callable[[Document], None]:
         if not isinstance(written, str) or written == "1.0":
             return
         path = "/predicate/schema"
-        if _MINOR.fullmatch(written):
+        if re.fullmatch(_MINOR, written):
             raise FormatError(
                 0,
                 f"minor version {written}",
                 reason=Reason.STATEMENT_MINOR_UNSUPPORTED,
                 path=path,
             )
-        if _MAJOR.fullmatch(written):
+        if re.fullmatch(_MAJOR, written):
             raise unusable("input.version", document, path, f"version {written} is not known here")
 
     return refuse

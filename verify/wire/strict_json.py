@@ -52,12 +52,13 @@ _BLANK: Final = b" \t\r\n"
 _LONG_TOKEN: Final = re.compile(rb"[^\[\]{},:']{%d}" % (limits.NUMBER_TOKEN + 1))
 _ONLY_STRUCTURE: Final = bytes(set(range(256)) - set(b"[]{}"))
 _AS_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
-_SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-_CONTROL_ESCAPE: Final = re.compile(rb"\\(?:u00[01]|[bfnrt])")
-_NO_LINE_ESCAPE: Final = re.compile(rb"\\(?:u00[01]|[bf])")
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_CONTROL: Final = re.compile("[\x00-\x1f]")
-_CONTROL_BUT_LINES: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
+# Compiled where they are first used: few documents have such escapes.
+_SURROGATE_ESCAPE: Final = rb"\\u[dD][89a-fA-F]"
+_CONTROL_ESCAPE: Final = rb"\\(?:u00[01]|[bfnrt])"
+_NO_LINE_ESCAPE: Final = rb"\\(?:u00[01]|[bf])"
+_SURROGATE: Final = "[\ud800-\udfff]"
+_CONTROL: Final = "[\x00-\x1f]"
+_CONTROL_BUT_LINES: Final = "[\x00-\x08\x0b\x0c\x0e-\x1f]"
 
 
 class _Twice(Exception):  # noqa: N818  (carries a name out of the parser)
@@ -264,18 +265,18 @@ def _check_strings(data: bytes, value: Json, profile: Profile, lines: Collection
     """
     if b"\\" not in data:
         return
-    surrogates = b"\\u" in data and _SURROGATE_ESCAPE.search(data) is not None
-    controls = profile is Profile.OWN and _CONTROL_ESCAPE.search(data) is not None
+    surrogates = b"\\u" in data and re.search(_SURROGATE_ESCAPE, data) is not None
+    controls = profile is Profile.OWN and re.search(_CONTROL_ESCAPE, data) is not None
     if not surrogates and not controls:
         return
     # Where only line ends are escaped, texts that may hold lines need no look.
-    plain = not surrogates and _NO_LINE_ESCAPE.search(data) is None
+    plain = not surrogates and re.search(_NO_LINE_ESCAPE, data) is None
     for text, path, free in _strings(value, lines):
         if free and plain:
             continue
-        if surrogates and _SURROGATE.search(text):
+        if surrogates and re.search(_SURROGATE, text):
             raise JsonError(0, "an unpaired surrogate", path=_printable(path))
-        if controls and (_CONTROL_BUT_LINES if free else _CONTROL).search(text):
+        if controls and re.search(_CONTROL_BUT_LINES if free else _CONTROL, text):
             raise JsonError(0, "a control character", path=_printable(path))
 
 
