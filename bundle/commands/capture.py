@@ -403,6 +403,7 @@ def resumed_settings(plan: Plan, given: Given, asked_of: Provider) -> Given:
         api_key_env=given.api_key_env or kept.get("api_key_env"),
         nras_key_env=given.nras_key_env or kept.get("nras_key_env"),
         nras=plan.nras,
+        options=tuple(f"{name}={value}" for name, value in plan.options.items()),
         key=paths("key"),
         passphrase_env=given.passphrase_env or kept.get("passphrase_env"),
         ca_file=path("ca_file"),

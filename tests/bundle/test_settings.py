@@ -2,12 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from bundle.commands.capture import resumed_settings
 from bundle.config import read_config
+from bundle.providers import provider
 from bundle.settings import Given, Settings, settle
 from verify.engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from bundle.journal import Plan
 
 KEY = "sk-0123456789abcdef"
 
@@ -177,3 +184,20 @@ def test_the_defaults_are_the_vendors_own_addresses() -> None:
     assert settings.endpoints.intel_pcs == "https://api.trustedservices.intel.com"
     assert settings.api_key is None
     assert settings.marker is True
+
+
+def test_a_resumed_capture_sends_no_default_key_where_the_first_did_not() -> None:
+    held = {"CHUTES_API_KEY": KEY}
+    options = {"models_url": "https://elsewhere.example/v1/models"}
+    plan = SimpleNamespace(
+        provider="chutes",
+        base_url="https://api.chutes.ai",
+        nras=False,
+        options=options,
+        settings={},
+    )
+    told = resumed_settings(cast("Plan", plan), Given(), provider("chutes"))
+    assert settle(told, held).api_key is None
+    plain = SimpleNamespace(**{**vars(plan), "options": {}})
+    told = resumed_settings(cast("Plan", plain), Given(), provider("chutes"))
+    assert settle(told, held).api_key == KEY
