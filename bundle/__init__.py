@@ -1,13 +1,21 @@
 """The capture side: may use network, clock and keys; may import verify, never the reverse.
 
-For applications: `RecordingTransport` and `AsyncRecordingTransport`, loaded when asked for.
+For applications: `Recorder`, which makes a bundle of each chat, and the transports beneath it,
+`RecordingTransport` and `AsyncRecordingTransport`; loaded when asked for.
 """
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bundle.inprocess import AsyncRecordingTransport, RecordingTransport
+    from bundle.recorder import Recorder, RecordingError, RecordingWarning
 
-__all__ = ["AsyncRecordingTransport", "RecordingTransport"]
+__all__ = [
+    "AsyncRecordingTransport",
+    "Recorder",
+    "RecordingError",
+    "RecordingTransport",
+    "RecordingWarning",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -15,6 +23,10 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    from bundle import inprocess  # noqa: PLC0415
+    if name.endswith("RecordingTransport"):
+        from bundle import inprocess  # noqa: PLC0415
 
-    return getattr(inprocess, name)
+        return getattr(inprocess, name)
+    from bundle import recorder  # noqa: PLC0415
+
+    return getattr(recorder, name)

@@ -54,6 +54,8 @@ from bundle.transport import HIGHEST_STATUS, Body, Clock, forms_of, secrets_sent
 
 OnExchange = Callable[[RecordedExchange], None]
 PurposeOf = Callable[[str, str], str]
+Inner = httpx.BaseTransport
+AsyncInner = httpx.AsyncBaseTransport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
