@@ -12,6 +12,28 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from bundle.commands.options import (
+    AlgorithmOption,
+    ApiKeyOption,
+    BaseUrlOption,
+    CaFileOption,
+    ConfigOption,
+    ConsentOption,
+    JsonLinesOption,
+    KeyOption,
+    KnobOption,
+    NrasKeyOption,
+    NrasOption,
+    OperatorOption,
+    PassphraseOption,
+    ProfileOption,
+    ProxyOption,
+    SignerOption,
+    TimeoutOption,
+    TrustOption,
+    TsaOption,
+    UnverifiedHostOption,
+)
 from verify.cli.console import help_of, print_text
 from verify.cli.output import colour_wanted, say
 from verify.engine.errors import TeebundleError, UsageError
@@ -96,61 +118,30 @@ def register(app: typer.Typer, program: str) -> None:
         out: Annotated[
             Path | None, typer.Option("--out", "-o", metavar="FILE", help="Bundle to write.")
         ] = None,
-        key: Annotated[
-            list[Path] | None,
-            typer.Option("--key", metavar="KEY", help="Private capture key (PEM; repeatable)."),
-        ] = None,
-        passphrase_env: Annotated[
-            str | None,
-            typer.Option("--passphrase-env", metavar="NAME", help="Variable with its passphrase."),
-        ] = None,
-        base_url: Annotated[
-            str | None, typer.Option("--base-url", metavar="URL", help="Provider's address.")
-        ] = None,
-        api_key_env: Annotated[
-            str | None,
-            typer.Option("--api-key-env", metavar="NAME", help="Variable with the API key."),
-        ] = None,
+        key: KeyOption = None,
+        passphrase_env: PassphraseOption = None,
+        base_url: BaseUrlOption = None,
+        api_key_env: ApiKeyOption = None,
         policy: Annotated[
             Path | None,
             typer.Option("--policy", "-p", metavar="FILE", help="Judge the bundle under it."),
         ] = None,
-        trust: Annotated[
-            list[Path] | None, typer.Option("--trust", "-t", metavar="FILE", help="Trust file.")
-        ] = None,
-        signer: Annotated[
-            list[Path] | None, typer.Option("--signer", metavar="PUB", help="Believed signer.")
-        ] = None,
-        nras: Annotated[
-            bool | None,
-            typer.Option("--nras/--no-nras", help="Ask NVIDIA's attestation service as well."),
-        ] = None,
-        yes: Annotated[
-            bool, typer.Option("--yes", help="Agree to what --nras sends without being asked.")
-        ] = False,
-        nras_key_env: Annotated[
-            str | None,
-            typer.Option("--nras-key-env", metavar="NAME", help="Variable with NVIDIA's key."),
-        ] = None,
-        tsa: Annotated[
-            list[str] | None,
-            typer.Option("--tsa", metavar="URL", help="RFC 3161 authority (repeatable)."),
-        ] = None,
+        trust: TrustOption = None,
+        signer: SignerOption = None,
+        nras: NrasOption = None,
+        yes: ConsentOption = False,
+        nras_key_env: NrasKeyOption = None,
+        tsa: TsaOption = None,
         beacon: Annotated[
             str | None,
             typer.Option("--beacon", metavar="URL", help="Checkpoint that proves not-earlier."),
         ] = None,
-        algorithm: Annotated[
-            list[str] | None,
-            typer.Option("--algorithm", metavar="ecdsa|ed25519", help="Signing algorithm."),
-        ] = None,
+        algorithm: AlgorithmOption = None,
         marker: Annotated[
             bool | None,
             typer.Option("--marker/--no-marker", help="Mark the request (member user)."),
         ] = None,
-        timeout: Annotated[
-            float | None, typer.Option("--timeout", metavar="S", help="Seconds without a byte.")
-        ] = None,
+        timeout: TimeoutOption = None,
         max_response: Annotated[
             int | None,
             typer.Option("--max-response", metavar="MIB", help="Largest answer; default 64."),
@@ -159,34 +150,13 @@ def register(app: typer.Typer, program: str) -> None:
             Path | None,
             typer.Option("--blobs", metavar="DIR", help="For answers over 16 MiB; OUT.blobs."),
         ] = None,
-        proxy: Annotated[
-            str | None, typer.Option("--proxy", metavar="URL", help="HTTP proxy to go through.")
-        ] = None,
-        ca_file: Annotated[
-            Path | None,
-            typer.Option("--ca-file", metavar="FILE", help="Further CAs for HTTPS (PEM)."),
-        ] = None,
-        unverified_host: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--unverified-host",
-                metavar="HOST",
-                help="Host with a self-made certificate; attestation must bind its key.",
-            ),
-        ] = None,
-        option: Annotated[
-            list[str] | None,
-            typer.Option("--option", metavar="NAME=VALUE", help="A provider's own knob."),
-        ] = None,
-        operator: Annotated[
-            str | None, typer.Option("--operator", metavar="TEXT", help="Who captures: a claim.")
-        ] = None,
-        profile: Annotated[
-            str | None, typer.Option("--profile", metavar="NAME", help="Profile it claims.")
-        ] = None,
-        config: Annotated[
-            Path | None, typer.Option("--config", metavar="FILE", help="teebundle.yaml")
-        ] = None,
+        proxy: ProxyOption = None,
+        ca_file: CaFileOption = None,
+        unverified_host: UnverifiedHostOption = None,
+        option: KnobOption = None,
+        operator: OperatorOption = None,
+        profile: ProfileOption = None,
+        config: ConfigOption = None,
         resume: Annotated[
             Path | None, typer.Option("--resume", metavar="DIR", help="Go on from a journal.")
         ] = None,
@@ -200,9 +170,7 @@ def register(app: typer.Typer, program: str) -> None:
             bool, typer.Option("--keep-journal", help="Keep it after a good end, too.")
         ] = False,
         overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.")] = False,
-        as_json: Annotated[
-            bool, typer.Option("--json", help="Event lines (JSON) on standard output.")
-        ] = False,
+        as_json: JsonLinesOption = False,
     ) -> None:
         """Capture a session."""
         from bundle.settings import Given  # noqa: PLC0415  (help does not need it)

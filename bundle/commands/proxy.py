@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import resource
 import signal
@@ -11,10 +12,32 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
 import typer
 
+from bundle.commands.options import (
+    AlgorithmOption,
+    ApiKeyOption,
+    BaseUrlOption,
+    CaFileOption,
+    ConfigOption,
+    ConsentOption,
+    JsonLinesOption,
+    KeyOption,
+    KnobOption,
+    NrasKeyOption,
+    NrasOption,
+    OperatorOption,
+    PassphraseOption,
+    ProfileOption,
+    ProxyOption,
+    SignerOption,
+    TimeoutOption,
+    TrustOption,
+    TsaOption,
+    UnverifiedHostOption,
+)
 from verify.cli.console import help_of
 from verify.cli.output import say
 from verify.engine.errors import UsageError
@@ -78,14 +101,8 @@ def register(app: typer.Typer, program: str) -> None:
         out: Annotated[
             Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for bundles.")
         ] = None,
-        key: Annotated[
-            list[Path] | None,
-            typer.Option("--key", metavar="KEY", help="Private capture key (PEM; repeatable)."),
-        ] = None,
-        passphrase_env: Annotated[
-            str | None,
-            typer.Option("--passphrase-env", metavar="NAME", help="Variable with its passphrase."),
-        ] = None,
+        key: KeyOption = None,
+        passphrase_env: PassphraseOption = None,
         model: Annotated[
             str | None,
             typer.Option("--model", "-m", metavar="NAME", help="For requests that name none."),
@@ -111,80 +128,32 @@ def register(app: typer.Typer, program: str) -> None:
             list[str] | None,
             typer.Option("--allow-host", metavar="NAME", help="Further name clients may use."),
         ] = None,
-        base_url: Annotated[
-            str | None, typer.Option("--base-url", metavar="URL", help="Provider's address.")
-        ] = None,
-        api_key_env: Annotated[
-            str | None,
-            typer.Option("--api-key-env", metavar="NAME", help="Variable with the API key."),
-        ] = None,
+        base_url: BaseUrlOption = None,
+        api_key_env: ApiKeyOption = None,
         policy: Annotated[
             Path | None,
             typer.Option("--policy", "-p", metavar="FILE", help="Judge each bundle under it."),
         ] = None,
-        trust: Annotated[
-            list[Path] | None, typer.Option("--trust", "-t", metavar="FILE", help="Trust file.")
-        ] = None,
-        signer: Annotated[
-            list[Path] | None, typer.Option("--signer", metavar="PUB", help="Believed signer.")
-        ] = None,
-        nras: Annotated[
-            bool | None,
-            typer.Option("--nras/--no-nras", help="Ask NVIDIA's attestation service as well."),
-        ] = None,
-        yes: Annotated[
-            bool, typer.Option("--yes", help="Agree to what --nras sends without being asked.")
-        ] = False,
-        nras_key_env: Annotated[
-            str | None,
-            typer.Option("--nras-key-env", metavar="NAME", help="Variable with NVIDIA's key."),
-        ] = None,
-        tsa: Annotated[
-            list[str] | None,
-            typer.Option("--tsa", metavar="URL", help="RFC 3161 authority (repeatable)."),
-        ] = None,
-        algorithm: Annotated[
-            list[str] | None,
-            typer.Option("--algorithm", metavar="ecdsa|ed25519", help="Signing algorithm."),
-        ] = None,
-        timeout: Annotated[
-            float | None, typer.Option("--timeout", metavar="S", help="Seconds without a byte.")
-        ] = None,
+        trust: TrustOption = None,
+        signer: SignerOption = None,
+        nras: NrasOption = None,
+        yes: ConsentOption = False,
+        nras_key_env: NrasKeyOption = None,
+        tsa: TsaOption = None,
+        algorithm: AlgorithmOption = None,
+        timeout: TimeoutOption = None,
         max_response: Annotated[
             int | None,
             typer.Option("--max-response", metavar="MIB", help="Largest recorded answer: 64."),
         ] = None,
-        proxy: Annotated[
-            str | None, typer.Option("--proxy", metavar="URL", help="HTTP proxy to go through.")
-        ] = None,
-        ca_file: Annotated[
-            Path | None,
-            typer.Option("--ca-file", metavar="FILE", help="Further CAs for HTTPS (PEM)."),
-        ] = None,
-        unverified_host: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--unverified-host",
-                metavar="HOST",
-                help="Host with a self-made certificate; attestation must bind its key.",
-            ),
-        ] = None,
-        option: Annotated[
-            list[str] | None,
-            typer.Option("--option", metavar="NAME=VALUE", help="A provider's own knob."),
-        ] = None,
-        operator: Annotated[
-            str | None, typer.Option("--operator", metavar="TEXT", help="Who captures: a claim.")
-        ] = None,
-        profile: Annotated[
-            str | None, typer.Option("--profile", metavar="NAME", help="Profile it claims.")
-        ] = None,
-        config: Annotated[
-            Path | None, typer.Option("--config", metavar="FILE", help="teebundle.yaml")
-        ] = None,
-        as_json: Annotated[
-            bool, typer.Option("--json", help="Event lines (JSON) on standard output.")
-        ] = False,
+        proxy: ProxyOption = None,
+        ca_file: CaFileOption = None,
+        unverified_host: UnverifiedHostOption = None,
+        option: KnobOption = None,
+        operator: OperatorOption = None,
+        profile: ProfileOption = None,
+        config: ConfigOption = None,
+        as_json: JsonLinesOption = False,
     ) -> None:
         """Run the proxy."""
         from bundle.settings import Given  # noqa: PLC0415  (help does not need it)
@@ -282,9 +251,8 @@ def run(given: Given, wish: Wish) -> int:
     gc.enable()  # a proxy lives long; for a verification it is off
     # look-ups share the process with the clients' streams: let those in sooner than after 5 ms
     sys.setswitchinterval(0.0001)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))  # three of them for each chat
+    # asyncio would write what goes wrong in it as tracebacks; see `_serve`
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
     tell = json_lines if wish.as_json else lines
     return asyncio.run(_serve(settings, wish, host, port, tell))
 
@@ -293,13 +261,33 @@ def json_lines(event: Mapping[str, object]) -> None:
     """Write an event as one JSON line to standard output."""
     from bundle.finishing import told_line  # noqa: PLC0415  (help does not need it)
 
-    sys.stdout.write(told_line(event) + "\n")
-    sys.stdout.flush()
+    _written(sys.stdout, told_line(event) + "\n")
 
 
 def lines(event: Mapping[str, object]) -> None:
     """Write an event for people to standard error."""
-    say(line_of(event))
+    _written(sys.stderr, line_of(event) + "\n")
+
+
+def _written(stream: TextIO, text: str) -> None:
+    """Write; to nowhere from then on where nobody reads any more, which must not end a proxy."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def files_allowed() -> int:
+    """Raise the limit of open files to `FILES`, as far as that is allowed; return what it is."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if now == resource.RLIM_INFINITY:
+        return FILES
+    wanted = max(now, FILES if most == resource.RLIM_INFINITY else min(FILES, most))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    return wanted
 
 
 def line_of(event: Mapping[str, object]) -> str:
@@ -339,7 +327,10 @@ async def _serve(settings: Settings, wish: Wish, host: str, port: int, tell: Tel
     signals: asyncio.Queue[None] = asyncio.Queue()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, signals.put_nowait, None)
-    proxy = make(settings, wish, tell)
+    proxy = make(settings, wish, tell, files=files_allowed())
+    loop.set_exception_handler(
+        lambda _loop, context: tell({"event": "trouble", "what": unforeseen(context)})
+    )
     found = await proxy.start(host, port)
     shown = f"[{host}]" if ":" in host else host
     tell(
@@ -370,10 +361,21 @@ async def _serve(settings: Settings, wish: Wish, host: str, port: int, tell: Tel
     return LEFT if left else 0
 
 
-def make(settings: Settings, wish: Wish, tell: Tell, *, processes: int = 1) -> Proxy:
+def unforeseen(context: Mapping[str, object]) -> str:
+    """Say in one line what nobody foresaw, without a word that may be the other side's."""
+    error = context.get("exception")
+    if isinstance(error, OSError):
+        return f"{context.get('message')}: {error.strerror or type(error).__name__}"
+    kind = "trouble" if error is None else type(error).__name__
+    return f"unexpected {kind} in the proxy: {context.get('message')}; please report it"
+
+
+def make(
+    settings: Settings, wish: Wish, tell: Tell, *, processes: int = 1, files: int = FILES
+) -> Proxy:
     """Return a proxy as settings and wish say, inside a running loop. Raises UsageError.
 
-    ``processes``: that seal; 0: in this one.
+    ``processes``: that seal; 0: in this one. ``files``: how many may be open.
     """
     from bundle.bounds import Bounds  # noqa: PLC0415  (help does not need it)
     from bundle.calls import CHAT  # noqa: PLC0415  (the same)
@@ -466,6 +468,7 @@ def make(settings: Settings, wish: Wish, tell: Tell, *, processes: int = 1) -> P
         secrets=settings.secrets,
         proxy=settings.proxy,
         bounds=bounds,
+        connections=min(512, files // 8),  # of three files each: two connections and a spool
         labels=f"p{run_label}-",
     )
     return Proxy(
@@ -479,6 +482,7 @@ def make(settings: Settings, wish: Wish, tell: Tell, *, processes: int = 1) -> P
             require=wish.require,
             model=settings.model,
             processes=processes,
+            most_clients=files // 2,
         ),
         tell=tell,
         hosts=None if wish.allow_remote else frozenset(name.lower() for name in wish.allow_hosts),
