@@ -171,3 +171,21 @@ def test_body_reads_a_text_inside_once_and_every_derivation_stays_what_it_is_alo
         for steps in chains[:2]:
             again.derive(steps)
     assert read.call_count == 2  # the document, and the payload inside it
+
+
+def test_many_spans_of_one_body_walk_each_container_once(monkeypatch):
+    from verify.wire import strict_json
+
+    walked: list[int] = []
+    elements = strict_json._elements
+
+    def counted(text, at):
+        walked.append(at)
+        return elements(text, at)
+
+    monkeypatch.setattr(strict_json, "_elements", counted)
+    body = Body(b'{"all":[' + b",".join([b'{"log":[1,2],"log2":{}}'] * 200) + b"]}")
+    for number in range(200):
+        assert body.derive((f"span:/all/{number}/log",)) == b"[1,2]"
+        assert body.derive((f"span:/all/{number}/log2",)) == b"{}"
+    assert len(walked) == 2 + 200

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from verify.engine.errors import FormatError
 from verify.wire import base64, limits
 from verify.wire.headers import read_headers
-from verify.wire.strict_json import Json, parse_evidence, pointer_get, span
+from verify.wire.strict_json import Json, Spans, parse_evidence, pointer_get
 
 STEPS_LIMIT: Final = 8
 _PERCENT: Final = re.compile(r"%([0-9A-Fa-f]{2})|(%)|([^%]+)")
@@ -25,17 +25,24 @@ _PERCENT: Final = re.compile(r"%([0-9A-Fa-f]{2})|(%)|([^%]+)")
 class _Source:
     """Bytes as they are, with the strict reading of them kept for several steps on one body."""
 
-    __slots__ = ("_value", "data")
+    __slots__ = ("_spans", "_value", "data")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self._value: list[Json] = []
+        self._spans: Spans | None = None
 
     def value(self) -> Json:
         """Return the bytes read as third-party JSON."""
         if not self._value:
             self._value.append(parse_evidence(self.data))
         return self._value[0]
+
+    def span(self, pointer: str) -> tuple[int, int]:
+        """Return start and stop of a value's bytes: one index for all that is asked of a body."""
+        if self._spans is None:
+            self._spans = Spans(self.data)
+        return self._spans.find(pointer)
 
 
 _Carried: TypeAlias = "_Source | Json"
@@ -62,7 +69,7 @@ def _span(carried: _Carried, argument: str) -> _Carried:
     if not isinstance(carried, _Source):
         raise FormatError(0, "span reads bytes, not a value")
     carried.value()
-    start, stop = span(carried.data, argument)
+    start, stop = carried.span(argument)
     return _Source(carried.data[start:stop])
 
 

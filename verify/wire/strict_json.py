@@ -416,25 +416,62 @@ def _elements(text: str, at: int) -> Iterator[tuple[str | int, int, int]]:
         number += 1
 
 
-def _place(text: str, start: int, token: str) -> tuple[int, int]:
-    """Return start and stop of the one value that a pointer token names inside a container."""
-    wanted: str | int | None = None
-    if text[start : start + 1] == "{":
-        wanted = token
-    elif text[start : start + 1] == "[":
-        wanted = parse_index(token)
-    found: tuple[int, int] | None = None
-    for key, begin, end in _elements(text, start) if wanted is not None else ():
-        if key != wanted:
-            continue
-        if found is not None:
-            raise JsonError(
-                _byte_offset(text, begin), "a member stands twice", "input.duplicate_member"
-            )
-        found = (begin, end)
-    if found is None:
-        raise FormatError(_byte_offset(text, start), "nothing stands there", path=f"/{token}")
-    return found
+class Spans:
+    """Where the values of one JSON text lie: each container on the way is walked once.
+
+    Raises `JsonError` for bytes that are no UTF-8.
+    """
+
+    __slots__ = ("_found", "_text")
+
+    def __init__(self, data: bytes) -> None:
+        try:
+            self._text = data.decode()
+        except UnicodeDecodeError as error:
+            raise JsonError(error.start, "not UTF-8", "input.encoding") from None
+        self._found: dict[int, dict[str | int, tuple[int, int, int | None]]] = {}
+
+    def _inside(self, start: int) -> dict[str | int, tuple[int, int, int | None]]:
+        """Return start, stop, and start of a second one of that name, of every value inside."""
+        found = self._found.get(start)
+        if found is None:
+            found = {}
+            for key, begin, end in _elements(self._text, start):
+                first = found.get(key)
+                if first is None:
+                    found[key] = (begin, end, None)
+                elif first[2] is None:
+                    found[key] = (first[0], first[1], begin)
+            self._found[start] = found
+        return found
+
+    def _place(self, start: int, token: str) -> tuple[int, int]:
+        """Return start and stop of the one value that a pointer token names in a container."""
+        opener = self._text[start : start + 1]
+        wanted: str | int | None = None
+        if opener == "{":
+            wanted = token
+        elif opener == "[":
+            wanted = parse_index(token)
+        found = None if wanted is None else self._inside(start).get(wanted)
+        if found is None:
+            offset = _byte_offset(self._text, start)
+            raise FormatError(offset, "nothing stands there", path=f"/{token}")
+        begin, end, second = found
+        if second is not None:
+            offset = _byte_offset(self._text, second)
+            raise JsonError(offset, "a member stands twice", "input.duplicate_member")
+        return begin, end
+
+    def find(self, pointer: str) -> tuple[int, int]:
+        """Return start and stop of the source bytes of a value; see `span`."""
+        text = self._text
+        tokens = parse_pointer(pointer)
+        start = _skip_blanks(text, 0)
+        stop = len(text) if tokens else _value_at(text, start)[1]
+        for token in tokens:
+            start, stop = self._place(start, token)
+        return _byte_offset(text, start), _byte_offset(text, stop)
 
 
 def span(data: bytes, pointer: str) -> tuple[int, int]:
@@ -443,13 +480,4 @@ def span(data: bytes, pointer: str) -> tuple[int, int]:
     ``data`` should have been parsed; whatever it is, only `FormatError` comes out. A name that
     stands twice on the way is refused. Source: bundle-format.md 5.3, J11.
     """
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise JsonError(error.start, "not UTF-8", "input.encoding") from None
-    tokens = parse_pointer(pointer)
-    start = _skip_blanks(text, 0)
-    stop = len(text) if tokens else _value_at(text, start)[1]
-    for token in tokens:
-        start, stop = _place(text, start, token)
-    return _byte_offset(text, start), _byte_offset(text, stop)
+    return Spans(data).find(pointer)
