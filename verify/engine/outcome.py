@@ -6,7 +6,7 @@ Source: verification.md 2, 2.1, 2.2.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Generic, NoReturn, TypeVar
+from typing import Final, Generic, NoReturn, TypeVar
 
 from verify.engine.reason import Reason, ReasonClass
 from verify.engine.value import field, value
@@ -25,6 +25,16 @@ class Status(Enum):
     BLOCKED = "BLOCKED"
     NOT_APPLICABLE = "NOT_APPLICABLE"
     ERROR = "ERROR"
+
+
+_STANDS_BESIDE: Final = {
+    Status.PASS: None,
+    Status.FAIL: ReasonClass.REJECT,
+    Status.BLOCKED: ReasonClass.ABSENT,
+    Status.NOT_APPLICABLE: ReasonClass.POLICY,
+    Status.ERROR: ReasonClass.CRASH,
+}
+"""The class of reason that each status demands; a pass has none."""
 
 
 def shown(text: str, limit: int = _TEXT_LIMIT) -> str:
@@ -120,13 +130,7 @@ class Outcome(Generic[T_co]):
     underlying: Reason | None = None
 
     def __post_init__(self) -> None:
-        wanted = {
-            Status.PASS: None,
-            Status.FAIL: ReasonClass.REJECT,
-            Status.BLOCKED: ReasonClass.ABSENT,
-            Status.NOT_APPLICABLE: ReasonClass.POLICY,
-            Status.ERROR: ReasonClass.CRASH,
-        }[self.status]
+        wanted = _STANDS_BESIDE[self.status]
         found = None if self.reason is None else self.reason.kind
         if wanted is not found:
             message = f"{self.status.value} cannot stand beside {self.reason}"

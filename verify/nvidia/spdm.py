@@ -137,8 +137,9 @@ class Report:
 
     def field(self, kind: OpaqueType) -> OpaqueField | None:
         """Return the opaque field of that type, or None where the report has none."""
+        wanted = kind.value
         for entry in self.opaque:
-            if entry.kind == kind.value:
+            if entry.kind == wanted:
                 return entry
         return None
 
