@@ -31,7 +31,7 @@ import os
 import threading
 import warnings
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
@@ -51,7 +51,7 @@ from bundle.proxy import WORK, Proxy, api_base
 from bundle.recording import RecordedExchange
 from bundle.relay import Asked, Refused
 from bundle.settings import SHORTEST_SECRET, Given, Settings, settle
-from bundle.transport import Transport
+from bundle.transport import Transport, demand_address
 from verify.engine.errors import TeebundleError, UsageError
 
 if TYPE_CHECKING:
@@ -197,6 +197,8 @@ class Recorder:
             settings = replace(settings, endpoints=endpoints)
         elif endpoints:
             settings = replace(settings, endpoints=_endpoints(settings.endpoints, endpoints))
+        for url in asdict(settings.endpoints).values():
+            demand_address(url)
         if api_key is not None:
             settings = replace(settings, api_key=_secret("api_key", api_key))
         if nras_key is not None:
