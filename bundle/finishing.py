@@ -14,14 +14,18 @@ Source: providers.md 2.4; bundle-format.md 6, 8.1, 9.3; DESIGN invariant 7.
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import secrets as chance
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
+from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Event as Flag
+from threading import Thread
 from typing import TYPE_CHECKING, Final
 
 from bundle.calls import Attested, Call, Provider
@@ -237,13 +241,13 @@ def make_round(
         )
 
 
-def rounds_left(setup: Setup) -> dict[str, Round]:
+def rounds_left(setup: Setup, folders: Iterable[Path]) -> dict[str, Round]:
     """Read back the rounds whose journals an earlier run left, by name; broken ones are left out.
 
     A round that an earlier run did not end is of no use. Raises nothing.
     """
     found: dict[str, Round] = {}
-    for folder in sorted(setup.work.glob("round-*")):
+    for folder in sorted(folders):
         try:
             with Journal.open(folder, secrets=setup.secrets) as journal:
                 plan, exchanges = journal.plan, journal.exchanges
@@ -430,12 +434,27 @@ def job_of(folder: Path, before: Round | None, after: Round | None, trouble: str
 
 
 _held: list[tuple[Sealing, tuple[FileSigner, ...]]] = []
+_unready: list[str] = []
 
 
 def prepare(sealing: Sealing) -> None:
-    """Make a process ready to seal; a terminal's interrupt is the proxy's own business."""
+    """Make a process ready to seal; a terminal's interrupt is the proxy's own business.
+
+    The process ends with the proxy, even with one that is killed.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _held[:] = [(sealing, signers_of(sealing))]
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    try:
+        _held[:] = [(sealing, signers_of(sealing))]
+    except (TeebundleError, OSError) as error:  # told with each chat: here it would be a traceback
+        _unready[:] = [str(error)]
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(0)
 
 
 def signers_of(sealing: Sealing) -> tuple[FileSigner, ...]:
@@ -446,7 +465,9 @@ def signers_of(sealing: Sealing) -> tuple[FileSigner, ...]:
 
 
 def seal_prepared(job: Job) -> Done:
-    """Seal a chat in a process that was prepared."""
+    """Seal a chat in a process that was prepared. Raises UsageError where that did not succeed."""
+    if _unready:
+        raise UsageError(_unready[0])
     sealing, signers = _held[0]
     return seal_chat(job, sealing, signers)
 

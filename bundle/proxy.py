@@ -26,12 +26,12 @@ import os
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from bundle import finishing, spool
 from bundle.calls import Provider, Steps
@@ -66,7 +66,7 @@ class Options:
 
     ``queue``: chats that may be waiting to be finished. ``require``: refuse chats of a model that
     cannot be attested; else they are recorded without. ``model``: of requests that name none.
-    ``processes``: that seal; 0: in this one.
+    ``processes``: that seal; 0: in this one. ``most_clients``: connections at once.
     """
 
     refresh_s: float = 300.0
@@ -74,6 +74,7 @@ class Options:
     require: bool = True
     model: str | None = None
     processes: int = 1
+    most_clients: int = 4096
 
 
 def chat_path(provider: Provider, base_url: str, options: Mapping[str, str]) -> str:
@@ -146,6 +147,7 @@ class _Chat:
         self.before = before
         self.line = line
         self.file = file
+        self.cut = False
         self._proxy = proxy
         self._broken = ""
 
@@ -168,11 +170,16 @@ class _Chat:
     def heard(self, part: bytes) -> None:
         """Some of the body came."""
         self._write(lambda: self.file.part(part))
+        self.cut = self.cut or bool(self._broken)
 
     def finished(self, recorded: RecordedExchange) -> None:
         """The answer ended: finish the chat behind the client's back."""
         self._write(lambda: self.file.end(recorded))
         self.file.close()
+        if self._broken and self.cut and recorded.response_body is None:
+            what = f"the answer could not be written to disk: {self._broken}"
+            cut = Failure(trouble="interrupted", what=what)
+            recorded = replace(recorded, complete=False, failure=recorded.failure or cut)
         self._proxy.ended(self, recorded)
 
     def abandoned(self, why: Failure) -> None:
@@ -212,6 +219,9 @@ class _Line:
         if self.current is not None and age < 2 * refresh:
             self._wake.set()
             return self.current
+        lately = self.proxy.loop.time() - self._tried_at < min(refresh, _AGAIN_S)
+        if self.failures and lately and not self.proxy.options.require:
+            return None  # who takes chats without an attestation need not wait for each failure
         return await asyncio.shield(self.renew())
 
     def renew(self) -> asyncio.Task[Round | None]:
@@ -353,7 +363,7 @@ class Proxy:
         self.setup = setup
         self.sealing = sealing
         self.options = options
-        self.tell = tell
+        self._hear = tell
         self.make_provider = make_provider
         self.stopping = False
         self.written = 0
@@ -376,8 +386,18 @@ class Proxy:
         self._room = asyncio.Condition()
         self._lock = -1
         self.relay = Relay(
-            upstream, admit=self._admit, own=self._own, hosts=hosts, clock=setup.clock
+            upstream,
+            admit=self._admit,
+            own=self._own,
+            hosts=hosts,
+            clock=setup.clock,
+            most_clients=options.most_clients,
         )
+
+    def tell(self, event: Mapping[str, object]) -> None:
+        """Tell what happened; whoever cannot hear it stops nothing."""
+        with contextlib.suppress(Exception):
+            self._hear(event)
 
     def fresh(self, kind: str) -> str:
         """Return a name that no file in the work folder has: kind, time, number."""
@@ -406,12 +426,16 @@ class Proxy:
             message = f"{self.sealing.out}: another proxy writes there; name another --out"
             raise UsageError(message) from error
         self._sealer = self._new_sealer()
+        if self._sealer is not None:
+            self._sealer.submit(int)  # starts it: keys are read now, not when the first chat ended
+        # what is there before anybody listens is an earlier run's, what comes then is not
+        earlier = sorted(work.iterdir())
         try:
             found = 0 if host is None else await self.relay.listen(host, port)
         except OSError as error:
             message = f"cannot listen on {host}:{port}: {error.strerror or error}"
             raise UsageError(message) from error
-        left = await self.loop.run_in_executor(self._look_ups, self._left)
+        left = await self.loop.run_in_executor(self._look_ups, self._left, earlier)
         self._go_on(left)
         return found
 
@@ -513,9 +537,10 @@ class Proxy:
     def _is_chat(self, asked: Asked) -> bool:
         if asked.method != "POST":
             return False
-        path = asked.path.rstrip("/")
-        return path == _CHAT or (
-            not self._tail.endswith(_CHAT) and path in {"/completions", "/completion"}
+        # as lenient as any service may be: no other way of writing the path passes unrecorded
+        path = "/" + "/".join(part for part in unquote(asked.path).lower().split("/") if part)
+        return path.endswith(_CHAT) or (
+            not self._tail.endswith(_CHAT) and path.endswith(("/completions", "/completion"))
         )
 
     async def admit(self, asked: Asked) -> _Chat | None:
@@ -772,18 +797,36 @@ class Proxy:
 
     # --- what an earlier run left ---------------------------------------------------------------
 
-    def _left(self) -> list[tuple[Ended, Round | None]]:
+    def _left(self, earlier: list[Path]) -> list[tuple[Ended, Round | None]]:
         """Read what an earlier run left; a chat of another provider or key stays as it is."""
-        setup = self.setup
-        rounds = finishing.rounds_left(setup)
+        rounds = finishing.rounds_left(
+            self.setup, [path for path in earlier if path.name.startswith("round-")]
+        )
         self._kept.update(rounds)
         found: list[tuple[Ended, Round | None]] = []
-        for path in sorted(setup.work.glob("chat-*" + spool.SUFFIX)):
-            folder = path.with_suffix("")
+        chats = [path for path in earlier if path.name.startswith("chat-")]
+        for name in sorted({path.name.removesuffix(spool.SUFFIX) for path in chats}):
+            folder = self.setup.work / name
+            try:
+                chat = self._left_chat(folder, rounds)
+            except (TeebundleError, OSError) as error:
+                self.tell({"event": "failed", "what": str(error), "kept": str(folder)})
+                continue
+            if chat is not None:
+                found.append(chat)
+        return found
+
+    def _left_chat(
+        self, folder: Path, rounds: Mapping[str, Round]
+    ) -> tuple[Ended, Round | None] | None:
+        """Read one chat of an earlier run, None where it was not sent. Raises what reading does."""
+        setup = self.setup
+        path = folder.with_name(folder.name + spool.SUFFIX)
+        if path.exists():
             spooled = spool.read(path)
             if spooled is None:
                 path.unlink()  # it was not sent: the request is written before
-                continue
+                return None
             _remove(folder)  # where there is one, it was not ended
             ended = Ended(
                 name=folder.name,
@@ -794,26 +837,19 @@ class Proxy:
             )
             finishing.keep_chat(setup, ended)
             path.unlink()
-        for folder in sorted(path for path in setup.work.glob("chat-*") if path.is_dir()):
-            try:
-                with Journal.open(folder, secrets=setup.secrets) as journal:
-                    plan, chat = journal.plan, journal.answered("chat")
-            except TeebundleError as error:
-                self.tell({"event": "failed", "what": str(error), "kept": str(folder)})
-                continue
-            if (plan.provider, plan.signers) != (setup.provider, setup.signers) or chat is None:
-                what = "was recorded for another provider or key; run the proxy with those"
-                self.tell({"event": "failed", "what": what, "kept": str(folder)})
-                continue
-            before = rounds.get(plan.settings.get("before") or "")
-            ended = Ended(
-                name=folder.name,
-                model=plan.model or "",
-                before=None if before is None else before.name,
-                recorded=chat,
-            )
-            found.append((ended, before))
-        return found
+        with Journal.open(folder, secrets=setup.secrets) as journal:
+            plan, chat = journal.plan, journal.answered("chat")
+        if (plan.provider, plan.signers) != (setup.provider, setup.signers) or chat is None:
+            message = "was recorded for another provider or key; run the proxy with those"
+            raise UsageError(message)
+        before = rounds.get(plan.settings.get("before") or "")
+        ended = Ended(
+            name=folder.name,
+            model=plan.model or "",
+            before=None if before is None else before.name,
+            recorded=chat,
+        )
+        return ended, before
 
     def _go_on(self, left: list[tuple[Ended, Round | None]]) -> None:
         for ended, before in left:

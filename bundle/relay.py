@@ -54,7 +54,7 @@ from bundle.recording import (
 )
 from bundle.transport import Clock, Credential, demand_secure, forms_of, utc_now
 
-HELD: Final = 16 << 20
+HELD: Final = 1 << 20
 """Bytes of a body that are held in memory; what is longer is only handed to the ticket."""
 _BATCH: Final = 64 << 10
 _CLIENT_BUFFER: Final = 64 << 10

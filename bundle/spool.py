@@ -78,7 +78,12 @@ class Spool:
             "started_at": encoded(begun.started_at),
             "body": encoded(begun.request_body),
         }
-        made._put(_frame(b"R", _json(document)))
+        try:
+            made._put(_frame(b"R", _json(document)))
+        except OSError:
+            made.close()
+            path.unlink(missing_ok=True)
+            raise
         return made
 
     def head(self, recorded: RecordedExchange) -> None:

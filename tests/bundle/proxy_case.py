@@ -126,6 +126,7 @@ def folder_of(simulator: Simulator, folder: Path) -> Iterator[FileSigner]:
     signer = generate()
     write_pair(folder / "k", signer, None)
     (folder / "ca.pem").write_bytes(simulator.ca_pem)
+    (folder / "trust.json").write_bytes(simulator.trust)
     (folder / "out").mkdir()
     yield signer
 
@@ -140,6 +141,7 @@ async def proxied(
     out: Path | None = None,
     make_provider: Callable[[], Provider] | None = None,
     options: Options | None = None,
+    stamped: bool = False,
 ) -> AsyncIterator[Case]:
     """Run a proxy; it is broken off at the end unless the test has stopped it."""
     out = out or folder / "out"
@@ -170,6 +172,9 @@ async def proxied(
         out=out,
         keys=(folder / "k" / "signer.key",),
         secrets=(simulator.api_key,),
+        tsa=(simulator.tsa,) if stamped else (),
+        trust=(folder / "trust.json",) if stamped else (),
+        ca_file=folder / "ca.pem",
     )
     upstream = Upstream(
         base=api_base(simulator.base_url, chat_path(asked_of, simulator.base_url, {})),
