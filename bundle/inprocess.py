@@ -72,8 +72,9 @@ class Leave:
 
 
 OnRequest = Callable[[str, str, bytes | None], Leave | None]
-"""Asked before a request is sent: method, URL, body (None where it is made while it is sent). None:
-it passes as it is, unrecorded. May wait, must not raise."""
+"""Asked before a request is sent: method, URL (which may hold a credential), body (None where it is
+made while it is sent, or holds a credential). None: it passes as it is, unrecorded. May wait, must
+not raise."""
 
 _CHATS: Final = ("/completions", "/responses", "/messages")
 REST_S: Final = 1.0
@@ -82,6 +83,9 @@ MOST_SENT: Final = 32
 """Credentials of earlier requests that are remembered: some change with every request."""
 _CLOSED: Final = Failure(
     trouble="interrupted", what="the application closed the answer before its end"
+)
+_NOT_SENT: Final = Failure(
+    trouble="unreachable", what="the application ended the exchange before it was sent"
 )
 _ENDED: Final = Failure(trouble="interrupted", what="the application ended the exchange")
 _CUT_WORDS: Final = ("disconnected", "closed connection")
@@ -132,7 +136,41 @@ class _Recorder:
             body = request.content
         except httpx.RequestNotRead:
             body = None
+        if body:
+            forms = forms_of(self.secrets_after(secrets_sent(_pairs(request.headers))))
+            body = None if any(form in body for form in forms) else body
         return self.on_request(request.method, str(request.url), body)
+
+    async def leave_async(self, request: httpx.Request) -> Leave | None:
+        """As `leave`, which may wait, without holding up the other tasks."""
+        if self.on_request is None:
+            return self.leave(request)
+        lock, found, gone = threading.Lock(), list[Leave](), threading.Event()
+
+        def ask() -> Leave | None:
+            leave = self.leave(request)
+            with lock:
+                if leave is not None:
+                    found.append(leave)
+                if not gone.is_set():
+                    return leave
+            self.not_sent(request, found)
+            return None
+
+        # a limit of its own: the application's threads are not waited for
+        limiter = anyio.CapacityLimiter(1)
+        try:
+            return await anyio.to_thread.run_sync(ask, abandon_on_cancel=True, limiter=limiter)
+        except BaseException:
+            with lock:
+                gone.set()
+            self.not_sent(request, found)
+            raise
+
+    def not_sent(self, request: httpx.Request, found: list[Leave]) -> None:
+        """Hand over an exchange that was decided on and came to nothing, once."""
+        while found:
+            self.begin(request, found.pop()).end(_NOT_SENT)
 
     def begin(self, request: httpx.Request, leave: Leave) -> _Tape:
         """Force the one header, do what was decided, and start to record."""
@@ -605,15 +643,7 @@ class AsyncRecordingTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request and return its answer; both are recorded on the way."""
-        if self._recorder.on_request is None:
-            leave = self._recorder.leave(request)
-        else:  # a limit of its own: the application's threads are not waited for
-            leave = await anyio.to_thread.run_sync(
-                self._recorder.leave,
-                request,
-                abandon_on_cancel=True,
-                limiter=anyio.CapacityLimiter(1),
-            )
+        leave = await self._recorder.leave_async(request)
         if leave is None:
             return await self._inner.handle_async_request(request)
         tape = self._recorder.begin(request, leave)

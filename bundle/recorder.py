@@ -48,7 +48,7 @@ from bundle.inprocess import AsyncRecordingTransport, Leave, RecordingTransport,
 from bundle.journal import CaptureError
 from bundle.peer import Trust
 from bundle.proxy import WORK, Proxy, api_base
-from bundle.recording import RecordedExchange
+from bundle.recording import Failure, RecordedExchange
 from bundle.relay import Asked, Refused
 from bundle.settings import SHORTEST_SECRET, Given, Settings, settle
 from bundle.transport import Transport, demand_address
@@ -62,7 +62,12 @@ T = TypeVar("T")
 File = str | os.PathLike[str]
 
 _PART: Final = 1 << 20
+_LAST_LOOKS: Final = 100
+_LOOK_S: Final = 0.01
 _VERIFIED: Final = "VERIFIED"
+_INTERRUPTED: Final = Failure(
+    trouble="interrupted", what="the application ended before it was sent"
+)
 
 
 class RecordingWarning(UserWarning):
@@ -291,7 +296,7 @@ class Recorder:
         wanted = model or self._settings.model
         if not wanted:
             raise UsageError("name the model to attest")
-        return not self._wait(proxy.attest(wanted, anew=True))
+        return not self._waited(self._begun(proxy.attest(wanted, anew=True)))
 
     # --- from beginning to end ------------------------------------------------------------------
 
@@ -448,22 +453,39 @@ class Recorder:
         self._ready.set_result(None)
         await end.wait()
         self._proxy = None
+        await self._last(proxy)
         return await proxy.stop()
+
+    async def _last(self, proxy: Proxy) -> None:
+        """Take what the application's threads are about to hand over."""
+        for _ in range(_LAST_LOOKS):
+            if not proxy.under_way:
+                return
+            for transport in tuple(self._transports):
+                transport.hand_over()
+            await asyncio.sleep(_LOOK_S)
 
     def _running(self) -> Proxy:
         if self._proxy is None or not self._open:
             raise UsageError("the recorder does not run: use it inside of its with statement")
         return self._proxy
 
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run something in the recorder's own loop and wait for it."""
+    def _begun(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Begin something in the recorder's own loop."""
         assert self._loop is not None  # noqa: S101  (for the type: it runs)
-        waited = asyncio.run_coroutine_threadsafe(work, self._loop)
-        either: set[concurrent.futures.Future[Any]] = {waited, self._ended}
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:
+            work.close()
+            raise CaptureError("the recorder has ended") from None
+
+    def _waited(self, begun: concurrent.futures.Future[T]) -> T:
+        """Wait for it."""
+        either: set[concurrent.futures.Future[Any]] = {begun, self._ended}
         concurrent.futures.wait(either, return_when=concurrent.futures.FIRST_COMPLETED)
-        if not waited.done():  # the loop ended without a look at it
+        if not begun.done() or begun.cancelled():  # the loop ended without a look at it
             raise CaptureError("the recorder has ended")
-        return waited.result()
+        return begun.result()
 
     # --- a chat ---------------------------------------------------------------------------------
 
@@ -533,11 +555,11 @@ class Recorder:
         asked = Asked(
             method=method,
             path=path,
-            target=path + "".join(url.partition("?")[1:]),
+            target=path,  # without a query: it may hold a key that nobody named
             headers=(),
             body=body or b"",
         )
-        chat = self._wait(proxy.admit(asked))
+        chat = self._admitted(proxy, asked)
         if chat is None:
             with self._lock:
                 self._passed += 1
@@ -551,6 +573,24 @@ class Recorder:
             url=wanted,
             headers=chat.extra,
         )
+
+    def _admitted(self, proxy: Proxy, asked: Asked) -> _Chat | None:
+        """Let a chat through, once it may go."""
+        loop = self._loop
+        assert loop is not None  # noqa: S101  (for the type: it runs)
+        admitted = self._begun(proxy.admit(asked))
+
+        def forgotten(done: concurrent.futures.Future[_Chat | None]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                chat = done.result()
+                if chat is not None:
+                    loop.call_soon_threadsafe(chat.abandoned, _INTERRUPTED)
+
+        try:
+            return self._waited(admitted)
+        except (KeyboardInterrupt, SystemExit):
+            admitted.add_done_callback(forgotten)
+            raise
 
     def _over(self, chat: _Chat, recorded: RecordedExchange) -> None:
         """Take an exchange, in the thread that ended it."""

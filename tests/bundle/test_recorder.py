@@ -20,7 +20,7 @@ from bundle import Recorder, RecordingError, RecordingWarning, finishing, spool
 from bundle.inprocess import AsyncRecordingTransport, Leave, RecordingTransport
 from bundle.journal import CaptureError
 from bundle.keys import FileSigner, generate, key_id, write_pair
-from bundle.proxy import WORK
+from bundle.proxy import WORK, Proxy
 from bundle.recording import RecordedExchange
 from fixtures.simulator.world import Simulator
 from verify.api import open_unverified, verify_bundle
@@ -586,14 +586,81 @@ def test_no_file_holds_a_secret(case: Case, monkeypatch: pytest.MonkeyPatch) -> 
     assert case.simulator.api_key not in repr(vars(recorder))
 
 
-def test_chat_that_says_the_credential_is_not_recorded(case: Case) -> None:
+def test_request_that_says_a_credential_is_not_kept(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bodies: list[bytes | None] = []
+    create = spool.Spool.create
+
+    def created(path: Path, told: dict[str, str | None], begun: RecordedExchange) -> spool.Spool:
+        bodies.append(begun.request_body)
+        return create(path, told, begun)
+
+    monkeypatch.setattr(spool.Spool, "create", created)
+    # a key that the recorder was not told of: the client's alone
     recorder = case.recorder()
-    with pytest.raises(RecordingError, match="credential") as caught:
-        with recorder, case.client(recorder) as client:
-            said = says(f"my key is {case.simulator.api_key}")
-            assert client.chat.completions.create(model=case.model, messages=said).choices
-    assert case.simulator.api_key not in str(caught.value)
+    own = "sk-the-clients-own-key"
+    with pytest.warns(RecordingWarning, match="holds a configured credential"):  # noqa: PT031
+        with recorder, httpx.Client(transport=recorder.transport()) as client:
+            for said, key in ((case.simulator.api_key, case.simulator.api_key), (own, own)):
+                client.post(
+                    recorder.base_url + f"/chat/completions?key={key}",
+                    json={"model": case.model, "messages": says(f"my key is {said}")},
+                    headers={"Authorization": f"Bearer {key}"},
+                )
+    assert bodies == [None, None]
+    assert [done.complete for done in recorder.bundles] == [False, False]
+    for done in recorder.bundles:
+        data = done.path.read_bytes()
+        for key in (case.simulator.api_key, own):
+            assert key.encode() not in data
+            assert not any(
+                key.encode() in body for body in open_unverified(data).evidence.bodies.values()
+            )
+        exchanges = open_unverified(data).evidence.statement.exchanges
+        (chat,) = [one for one in exchanges if one.purpose == "chat"]
+        assert chat.request.body is None
+    assert len([one for one in case.simulator.journal.requests if b"my key" in one.body]) == 2
+
+
+def test_chat_that_a_task_gives_up_while_it_waits_leaves_nothing(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+    make_round = finishing.make_round
+
+    def slow(*given: Any) -> finishing.Round:
+        asked.set()
+        assert go_on.wait(10)
+        return make_round(*given)
+
+    monkeypatch.setattr(finishing, "make_round", slow)
+    left, leave = threading.Event(), Proxy.left
+
+    def told(*given: Any) -> None:
+        leave(*given)
+        left.set()
+
+    monkeypatch.setattr(Proxy, "left", told)
+
+    async def main() -> Recorder:
+        async with case.recorder(model=None) as recorder:
+            transport = recorder.async_transport()
+            async with httpx.AsyncClient(transport=transport) as client:
+                url, asking = recorder.base_url + "/chat/completions", {"model": case.model}
+                chat = asyncio.create_task(client.post(url, json=asking))
+                await asyncio.to_thread(asked.wait, 10)
+                chat.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await chat
+                go_on.set()
+                assert await asyncio.to_thread(left.wait, 10)
+        return recorder
+
+    recorder = asyncio.run(main())
+    assert recorder.bundles == recorder.troubles == ()
     assert case.files == []
+    assert not [one for one in case.simulator.journal.requests if one.path.endswith("completions")]
 
 
 # --- what is left, and what is refused --------------------------------------------------------
