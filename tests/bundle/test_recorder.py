@@ -135,6 +135,34 @@ def test_official_client_streaming_and_not_gives_verified_bundles(case: Case) ->
     case.verified(recorder, 2)
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"provider": name}
+        for name in ("nanogpt", "near-gateway", "phala", "dstack", "redpill", "venice", "tinfoil")
+    ],
+    indirect=True,
+)
+def test_stream_of_every_other_provider_gives_a_verified_bundle(case: Case) -> None:
+    more: dict[str, Any] = {}
+    if case.simulator.world.provider == "near-gateway":  # else it is the gateway's own signature
+        more["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+    with case.recorder() as recorder, case.client(recorder) as client:
+        stream = client.chat.completions.create(
+            model=case.model, messages=says("one"), stream=True, extra_body=more
+        )
+        assert text_of(stream)
+    case.verified(recorder, 1)
+
+
+@pytest.mark.parametrize("case", [{"provider": "chutes"}], indirect=True)
+def test_provider_whose_chats_cannot_be_recorded_is_refused(case: Case) -> None:
+    with pytest.raises(UsageError, match="cannot be recorded here"):
+        with case.recorder():
+            pytest.fail("it began")
+    assert not case.out.exists()
+
+
 def bodies_of(path: Path) -> tuple[bytes, bytes | None]:
     """The chat's request and answer as a bundle holds them."""
     evidence = open_unverified(path.read_bytes()).evidence
