@@ -10,7 +10,7 @@ provider over TLS, asked by the same client in turns:
 Goals: at most 5 ms added to the first byte, at most 1.2 times the CPU for forwarding. Finishing is
 extra work that a forwarding proxy does not do; it is reported for what it is.
 
-    python -m bench.proxy [--chats 200] [--at-once 20] [--bytes 20000] [--pace 0.01] [--turns 5]
+Exit 0: all goals met; 1: one is missed. Other work on the machine shows in the turns' spread.
 """
 
 from __future__ import annotations
@@ -256,14 +256,21 @@ def difference(after: dict, before: dict) -> dict[str, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--chats", type=int, default=200)
-    parser.add_argument("--at-once", type=int, default=20)
-    parser.add_argument("--bytes", type=int, default=20_000)
-    parser.add_argument("--pace", type=float, default=0.01)
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--firsts", type=int, default=20, help="serial chats of a turn")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.proxy",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    number = parser.add_argument
+    number("--chats", type=int, default=200, metavar="N", help="for the CPU, in all (200)")
+    number("--at-once", type=int, default=20, metavar="N", help="of those, side by side (20)")
+    number("--bytes", type=int, default=20_000, metavar="N", help="text of one answer (20000)")
+    number("--pace", type=float, default=0.01, metavar="S", help="between two of its events (0.01)")
+    number("--turns", type=int, default=5, metavar="N", help="each proxy's, one after another (5)")
+    number("--firsts", type=int, default=20, metavar="N", help="serial chats of a turn (20)")
     asked = parser.parse_args()
+    if min(asked.chats // asked.turns // asked.at_once, asked.turns, asked.firsts) < 1:
+        parser.error("each turn needs a chat for each of those at once (--chats, --turns)")
     context = multiprocessing.get_context("spawn")
 
     def process(target, *arguments):
@@ -330,11 +337,19 @@ def told_of(firsts: dict, used: dict, end: dict, per_turn: int) -> int:
         f"finishing CPU       {finishing / end['bundles'] * 1e3:.0f} ms a bundle, outside the loop "
         f"({end['bundles']} bundles written, {end['left']} left; sealing processes' start included)"
     )
-    good = added <= FIRST_BYTE_MS and ratio <= CPU_RATIO and end["left"] == 0
-    print(
-        "within the goals" if good else f"NOT within the goals ({FIRST_BYTE_MS} ms, {CPU_RATIO}x)"
+    goals = (
+        (
+            f"first byte: at most {FIRST_BYTE_MS:g} ms added",
+            f"{added:.2f} ms",
+            added <= FIRST_BYTE_MS,
+        ),
+        (f"forwarding: at most {CPU_RATIO:g} times the CPU", f"{ratio:.2f}", ratio <= CPU_RATIO),
+        ("every chat sealed", f"{end['left']} left", end["left"] == 0),
     )
-    return 0 if good else 1
+    print()
+    for goal, found, met in goals:
+        print(f"{'met   ' if met else 'MISSED'}  {goal}: {found}")
+    return 0 if all(met for _, _, met in goals) else 1
 
 
 if __name__ == "__main__":
