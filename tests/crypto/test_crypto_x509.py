@@ -288,3 +288,17 @@ def test_bounded_map_drops_its_oldest_entry():
     assert len(cache) == 2
     cache.clear()
     assert len(cache) == 0
+
+
+@pytest.mark.parametrize("kind", ["certificate", "list"])
+def test_a_signature_that_claims_unused_bits_is_a_format_error(kind):
+    der, load = {
+        "certificate": (ROOT, load_certificate),
+        "list": (pki.BASE.pck_crl, load_revocation_list),
+    }[kind]
+    native = load(der)
+    place = der.rindex(native.signature) - 1
+    assert der[place] == 0
+    changed = der[:place] + b"\x01" + der[place + 1 :]
+    with pytest.raises(FormatError):
+        load(changed)

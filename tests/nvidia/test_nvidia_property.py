@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fixtures import nvidia_nras as nras_sim
@@ -174,6 +174,7 @@ def test_any_flipped_bit_of_evidence_makes_the_device_fail(position: int, bit: i
 
 
 @given(position=st.integers(0, len(PAIR[1]) - 1), bit=st.integers(0, 7))
+@example(position=1750, bit=2)  # the number of unused bits of a certificate's signature
 @SETTINGS
 def test_any_flipped_bit_of_a_chain_makes_the_device_fail_or_changes_no_certificate(
     position: int, bit: int

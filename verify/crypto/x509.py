@@ -123,6 +123,7 @@ def read_by_library(der: bytes) -> Certificate:
     from cryptography import x509  # noqa: PLC0415  (see the module's text)
 
     native = x509.load_der_x509_certificate(der)
+    _demand_whole_octets(der)
     tbs, (_, algorithm, issuer, _, subject, spki) = _signed_members(der)
     serial = native.serial_number
     if serial < 0:
@@ -201,6 +202,17 @@ def _inside(der: bytes, at: int) -> int:
     return at + 2 if length < 0x80 else at + 2 + (length & 0x7F)
 
 
+def _demand_whole_octets(der: bytes) -> None:
+    """Refuse a signature whose BIT STRING says that some of its bits are unused.
+
+    The library drops that number; who changes it makes another file of the same certificate.
+    """
+    tbs = _inside(der, 0)
+    signature = _next(der, _next(der, tbs))
+    if der[_inside(der, signature)] != 0:
+        raise FormatError(signature, "a signature with unused bits")
+
+
 def _signed_members(der: bytes) -> tuple[bytes, tuple[bytes, ...]]:
     """Return TBSCertificate and its members from serialNumber to subjectPublicKeyInfo.
 
@@ -230,6 +242,7 @@ def _list_issuer(der: bytes) -> tuple[int, bytes]:
 
 def _read_list(der: bytes) -> RevocationList:
     native = rust_x509.load_der_x509_crl(der)
+    _demand_whole_octets(der)
     version, issuer = _list_issuer(der)
     tbs = native.tbs_certlist_bytes
     said = narrow.list_parts(tbs) or library_list_parts(native)
