@@ -309,7 +309,7 @@ def _captured(given: Given, wish: Wish, watch: JsonLines | Progress) -> CaptureR
     from bundle.journal import Journal  # noqa: PLC0415  (the same)
     from bundle.online import agreed  # noqa: PLC0415  (the same)
     from bundle.providers import provider  # noqa: PLC0415  (the same)
-    from bundle.settings import settle  # noqa: PLC0415  (the same)
+    from bundle.settings import KEY_VARIABLES, settle  # noqa: PLC0415  (the same)
 
     plan = None if wish.resume is None else Journal.plan_of(wish.resume)
     if plan is not None:
@@ -317,6 +317,10 @@ def _captured(given: Given, wish: Wish, watch: JsonLines | Progress) -> CaptureR
         given = resumed_settings(plan, given, provider(plan.provider))
     settings = settle(given)
     asked_of = provider(settings.provider)
+    if settings.api_key is None and not wish.seal_incomplete and not wish.as_json:
+        variable = settings.named_key_env or KEY_VARIABLES.get(settings.provider)
+        how = f"set {variable}" if settings.base_url is None else "name its variable: --api-key-env"
+        say(f"no API key is sent; if the provider wants one, {how}")
     nras = settings.nras if plan is None else plan.nras
     if nras and not wish.seal_incomplete and not agreed(wish.consent):
         raise UsageError("nothing was sent: agree to what --nras sends with --yes")

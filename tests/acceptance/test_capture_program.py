@@ -359,3 +359,15 @@ def test_an_address_with_a_secret_is_not_kept_for_resuming(tmp_path: Path) -> No
     assert kept
     assert not [path for path in kept if secret.encode() in path.read_bytes()]
     assert secret not in done.stdout + done.stderr
+
+
+def test_a_capture_without_a_key_says_how_one_is_given(tmp_path: Path) -> None:
+    with Simulator("near-direct") as simulator:
+        where = place(tmp_path, simulator, "near-direct")
+        text = where.config.read_text().replace('api_key_env: "SIMULATED_KEY"\n', "")
+        where.config.write_text(text)
+        done = where.capture("--prompt", "hello")
+    assert done.returncode == 5
+    assert "no API key is sent" in done.stderr
+    assert "--api-key-env" in done.stderr
+    assert "401" in done.stderr
