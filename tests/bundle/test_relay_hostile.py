@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from bundle.transport import Credential
+from fixtures.simulator.tls import authority
 from tests.bundle.relay_case import Bench, Client, Service, Turn, bench, chat
 from tests.bundle.test_relay import answered, exchanged, run, sized
 
@@ -293,5 +294,70 @@ def test_large_pipelined_bodies_are_not_read_ahead() -> None:
             go.set()
             assert await client.rest() == ANSWER * 8
             await asking
+
+    run(main())
+
+
+def test_service_that_speaks_unasked_is_asked_no_more_on_that_connection() -> None:
+    async def script(turn: Turn) -> None:
+        await turn.send(ANSWER)
+        await asyncio.sleep(0.05)
+        await turn.send(sized(b'{"forged": 1}'))
+
+    async def main() -> None:
+        async with Service(script) as service, bench(service.base) as to:
+            assert await exchanged(to, chat()) == ANSWER
+            await until(lambda: service.closed == 1)
+            assert await exchanged(to, chat()) == ANSWER
+            assert service.connections == 2
+
+    run(main())
+
+
+def test_service_without_trusted_tls_gets_no_request(tmp_path) -> None:
+    identity = authority("strange").identity("service")
+    (tmp_path / "ca.pem").write_bytes(authority("other").pem)
+
+    async def main() -> None:
+        async with Service(answer, identity.context()) as service:
+            async with bench(service.base, ca_file=tmp_path / "ca.pem") as to:
+                status, document = answered(await exchanged(to, chat()))
+                assert (status, document["error"]["code"]) == (502, "tls")
+                assert to.tickets[0].why is not None
+                assert to.tickets[0].why.trouble == "tls"
+                assert service.turns == []
+
+    run(main())
+
+
+def test_trouble_that_nobody_foresaw_is_an_answer_without_its_words() -> None:
+    async def main() -> None:
+        async with Service(answer) as service, bench(service.base) as to:
+
+            async def broken(_asked: object) -> None:
+                message = "sk-secret"
+                raise ValueError(message)
+
+            to.relay._admit = broken
+            got = await exchanged(to, chat())
+            status, document = answered(got)
+            assert (status, document["error"]["code"]) == (500, "internal")
+            assert b"sk-secret" not in got
+
+    run(main())
+
+
+def test_service_that_does_not_connect_in_time_gives_a_clear_error(monkeypatch) -> None:
+    async def main() -> None:
+        async with Service(answer) as service, bench(service.base) as to:
+
+            async def never(*_: object, **__: object) -> None:
+                raise TimeoutError
+
+            client = await to.client()
+            monkeypatch.setattr(to.relay.loop, "create_connection", never)
+            await client.ask(chat())
+            status, document = answered(await client.rest())
+            assert (status, document["error"]["code"]) == (504, "timeout")
 
     run(main())
