@@ -25,7 +25,8 @@ class Later:
 
     def __getattr__(self, attribute: str) -> object:
         module = sys.modules.get(self._name)
-        if module is None:
+        # a module that another thread is importing is there already, but not all of it
+        if module is None or getattr(module.__spec__, "_initializing", False):
             __import__(self._name)
             module = sys.modules[self._name]
         found: object = getattr(module, attribute)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from _thread import RLock
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -145,9 +146,17 @@ class _Compiler:
         self._definitions: Mapping[str, Any] = root.get("$defs", {})
         self._done: dict[str, _Check] = {}
         self._open: set[str] = set()
+        self._lock = RLock()
 
     def compile(self, schema: Mapping[str, Any] | bool) -> _Check:
-        """Return a function that raises `_Mismatch` for a value the schema refuses."""
+        """Return a function that raises `_Mismatch` for a value the schema refuses.
+
+        Parts are compiled when a value has them, perhaps in several threads: one at a time.
+        """
+        with self._lock:
+            return self._compile(schema)
+
+    def _compile(self, schema: Mapping[str, Any] | bool) -> _Check:
         if isinstance(schema, bool):
             return _anything if schema else _nothing
         if schema == _ONLY_NULL:

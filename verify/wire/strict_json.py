@@ -13,6 +13,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from _thread import allocate_lock
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
@@ -321,25 +322,29 @@ def parse_evidence(data: bytes, *, limit: int = limits.EVIDENCE_DOCUMENT) -> Jso
     """
     if limit < len(data) or not _WORTH_KEEPING <= len(data) <= _KEPT_BYTES:
         return parse(data, profile=Profile.EVIDENCE, limit=limit)
-    known = _KEPT.pop(data, None)
+    known = _KEPT.get(data)
     found = parse(data, profile=Profile.EVIDENCE, limit=limit) if known is None else known
-    _KEPT[data] = found
-    total = sum(map(len, _KEPT))
-    for oldest in tuple(_KEPT):
-        if total <= _KEPT_BYTES:
-            break
-        total -= len(oldest)
-        _KEPT.pop(oldest, None)
+    with _KEEPING:
+        _KEPT.pop(data, None)
+        _KEPT[data] = found
+        total = sum(map(len, _KEPT))
+        for oldest in tuple(_KEPT):
+            if total <= _KEPT_BYTES:
+                break
+            total -= len(oldest)
+            del _KEPT[oldest]
     return found
 
 
 def forget() -> None:
     """Forget the remembered documents (for measurements and for tests of equal results)."""
-    _KEPT.clear()
+    with _KEEPING:
+        _KEPT.clear()
 
 
 _WORTH_KEEPING: Final = 1024
 _KEPT_BYTES: Final = 512 * 1024
+_KEEPING: Final = allocate_lock()
 _KEPT: Final[dict[bytes, Json]] = {}
 """The documents read last, oldest first: together at most `_KEPT_BYTES`."""
 
