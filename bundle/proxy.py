@@ -41,8 +41,8 @@ from bundle.providers.basis import Basis
 from bundle.recording import Failure, RecordedExchange, redacted_url
 from bundle.relay import Asked, Pairs, Refused, Relay, Ticket, Upstream
 from bundle.seal import SealError
-from verify.engine.errors import TeebundleError, UsageError
-from verify.wire.strict_json import Json
+from verify.engine.errors import FormatError, TeebundleError, UsageError
+from verify.wire.strict_json import Profile, parse
 
 WORK: Final = ".teebundle-proxy"
 STATUS: Final = "/.teebundle/status"
@@ -878,10 +878,11 @@ def _said(error: Exception) -> str:
 def _model_of(body: bytes) -> str | None:
     """Return the model that a request names, None where it names none."""
     try:
-        value: Json = json.loads(body)
-    except (ValueError, RecursionError):
+        # the strict reader: a client's brackets must not decide how deep the stack grows
+        value = parse(body, profile=Profile.EVIDENCE, limit=max(len(body), 1))
+    except FormatError:
         return None
-    found = value.get("model") if isinstance(value, dict) else None
+    found = value.get("model") if isinstance(value, Mapping) else None
     return found if isinstance(found, str) else None
 
 

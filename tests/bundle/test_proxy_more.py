@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from bundle.journal import CaptureError, Journal
 from bundle.keys import write_pair
 from bundle.providers import provider
 from bundle.providers.aci import Aci
-from bundle.proxy import Options, _Asking, _said, api_base, chat_path
+from bundle.proxy import Options, _Asking, _model_of, _said, api_base, chat_path
 from bundle.recording import Failure, RecordedExchange
 from bundle.relay import Asked, Refused
 from bundle.seal import SealError
@@ -559,3 +560,15 @@ def test_answer_that_switches_protocols_is_refused() -> None:
             assert recorded.failure.trouble == "not-http"
 
     run(main())
+
+
+def test_brackets_of_a_request_do_not_decide_how_deep_the_stack_grows() -> None:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)  # as a library of the second opinion does when it is imported
+    try:
+        assert _model_of(b"[" * 1_000_000) is None
+        assert _model_of(b'{"model":"m","deep":' + b"[" * 100_000) is None
+        assert _model_of(b'{"model":"m"}') == "m"
+        assert _model_of(b'{"model":"m","model":"n"}') is None
+    finally:
+        sys.setrecursionlimit(before)
