@@ -969,7 +969,7 @@ def _judged(
     from verify.wire.limits import EXTERNAL_HARD, Limits  # noqa: PLC0415
 
     given = means.trust if isinstance(means.trust, TrustStore) else TrustStore.build()
-    trust = _with_own_keys(given, means.signers)
+    trust = with_own_keys(given, means.signers)
     # what a reader accepts by default is the reader's affair
     bounds = Limits(external_blob=EXTERNAL_HARD)
     outside = None if blobs is None else BlobFolder(str(blobs), limit=EXTERNAL_HARD)
@@ -995,7 +995,7 @@ def _judged(
     return None, draft, ""
 
 
-def _with_own_keys(trust: TrustStore, signers: Sequence[Signer]) -> TrustStore:
+def with_own_keys(trust: TrustStore, signers: Sequence[Signer]) -> TrustStore:
     """Return the store with the keys that have just signed, where it does not know them yet.
 
     Whoever holds a key may say that it is theirs; a policy still decides whether it is accepted.

@@ -29,7 +29,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Final
 
 from bundle.calls import Attested, Call, Provider
-from bundle.capture import About, CaptureError, attest, seal_exchanges
+from bundle.capture import About, CaptureError, attest, seal_exchanges, with_own_keys
 from bundle.collateral import Endpoints, Want
 from bundle.driver import SKEW, Driver, Sends, stated_date
 from bundle.journal import Journal, Plan
@@ -506,7 +506,7 @@ def seal_chat(job: Job, sealing: Sealing, signers: tuple[FileSigner, ...]) -> Do
             blobs=blobs,
         )
         data, unstamped = _stamped(sealed.data, sealing)
-        verdict = _verdict(data, sealing, blobs if sealed.external else None)
+        verdict = _verdict(data, sealing, signers, blobs if sealed.external else None)
         write_new(path, data)
         journal.remove()
     told = [*job.trouble, *([chat.failure.what] if chat.failure else []), *unstamped]
@@ -574,20 +574,25 @@ def _judges(
     return policy_of(str(policy), None), store
 
 
-def _verdict(data: bytes, sealing: Sealing, blobs: Path | None) -> str | None:
+def _verdict(
+    data: bytes, sealing: Sealing, signers: tuple[FileSigner, ...], blobs: Path | None
+) -> str | None:
     if sealing.policy is None:
         return None
     from verify.api import verify_bundle  # noqa: PLC0415  (only a proxy with a policy pays)
     from verify.cli.blobs import BlobFolder  # noqa: PLC0415  (the same)
     from verify.engine.asof import AsOf  # noqa: PLC0415  (the same)
+    from verify.wire.limits import EXTERNAL_HARD, Limits  # noqa: PLC0415  (the same)
 
     policy, trust = _judges(sealing.policy, sealing.trust, sealing.signer)
     report = verify_bundle(
         data,
         policy=policy,
-        trust=trust,
+        trust=with_own_keys(trust, signers),
         as_of=AsOf.capture(),
-        blobs=None if blobs is None else BlobFolder(str(blobs)),
+        # what a reader accepts by default is the reader's affair
+        blobs=None if blobs is None else BlobFolder(str(blobs), limit=EXTERNAL_HARD),
+        bounds=Limits(external_blob=EXTERNAL_HARD),
     )
     return report.verdict.value
 

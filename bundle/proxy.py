@@ -106,10 +106,12 @@ class _Asking:
 
     def nonce(self, step: str) -> bytes:
         """No session, no nonces."""
+        # a provider that wants one to say where its chats go would be a fault: told, not hidden
         raise NotImplementedError(step)
 
     def collateral(self, label: str, attestations: tuple[RecordedExchange, ...]) -> Steps[None]:
         """No session, no collateral."""
+        # the same
         raise NotImplementedError(label, attestations)
 
 

@@ -126,6 +126,7 @@ class Basis:
         ``algorithm``: None where the provider knows no such parameter. ``signer``: the address that
         must answer, None in the first round.
         """
+        # every provider says its own: there is none to fall back on
         raise NotImplementedError
 
     def chat_path(self, scene: Scene) -> str:  # noqa: ARG002

@@ -62,9 +62,11 @@ def test_two_hundred_streams_at_once_are_exact_and_each_is_a_verified_bundle(
     provider = "nanogpt"
     with Simulator(provider) as simulator:
         where = place(tmp_path, simulator, provider)
+        judged = tmp_path / "policy-proxy.yaml"
+        judged.write_bytes(simulator.policy(key_id(where.signer.spki()), marked=False))
         words = where.words(
             "proxy", "--config", where.config, "--key", where.key, "--listen", "127.0.0.1:0",
-            "--out", tmp_path / "bundles", "--json",
+            "--out", tmp_path / "bundles", "--json", "--policy", judged,
         )  # fmt: skip
         proxy = subprocess.Popen(
             words, env=where.environment, stdout=subprocess.PIPE, text=True, cwd=tmp_path
@@ -80,11 +82,13 @@ def test_two_hundred_streams_at_once_are_exact_and_each_is_a_verified_bundle(
             assert port
             exchanged = asyncio.run(all_at_once(port, simulator.model))
             proxy.send_signal(signal.SIGINT)
-            proxy.communicate(timeout=120)
+            told, _ = proxy.communicate(timeout=120)
         finally:
             proxy.kill()
             proxy.wait()
         assert proxy.returncode == 0
+        # nobody named the signer: the proxy knows its own key
+        assert told.count("VERIFIED") == CHATS
         served = {
             request.body
             for request in simulator.journal.requests
